@@ -1,0 +1,153 @@
+"""A full model on disk: its config and its tensors, in one file or in shards, read lazily."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergelab.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
+from mergelab.errors import UserError
+
+_SAMPLE = 4096
+
+
+class Checkpoint:
+    """The tensors and the config of a model folder as `transformers` saves it.
+
+    `path`: a folder with `config.json` and `model.safetensors`, or shards with their index.
+    Opening reads headers only. Raises `UserError` when something is missing, damaged, quantised,
+    or stored as a pickle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.config: dict[str, Any] = read_json(self.path / "config.json")
+        if "quantization_config" in self.config:
+            raise UserError(
+                f"{self.path}: the weights are quantised; merge into the unquantised model instead"
+            )
+        self._files = self._open_files()
+
+    def _open_files(self) -> dict[str, SafetensorsFile]:
+        index = self.path / "model.safetensors.index.json"
+        single = self.path / "model.safetensors"
+        if single.exists():
+            file = SafetensorsFile(single)
+            return dict.fromkeys(file.entries, file)
+        if not index.exists():
+            raise self._no_weights()
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise UserError(f"{index}: has no 'weight_map'; download the model again")
+        opened: dict[str, SafetensorsFile] = {}
+        for shard in sorted({str(name) for name in weight_map.values()}):
+            if Path(shard).name != shard:
+                raise UserError(
+                    f"{index}: shard '{shard}' lies outside the model's folder; refused"
+                )
+            opened[shard] = SafetensorsFile(self.path / shard)
+        for name, shard in weight_map.items():
+            if name not in opened[str(shard)].entries:
+                raise UserError(f"{index}: tensor '{name}' is not in {shard}; download it again")
+        return {name: opened[str(shard)] for name, shard in weight_map.items()}
+
+    def _no_weights(self) -> UserError:
+        if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt")):
+            return UserError(
+                f"{self.path}: its weights are pickles, which can run code when read; "
+                "save them as safetensors first (model.save_pretrained)"
+            )
+        return UserError(f"{self.path}: no model.safetensors and no index of shards in it")
+
+    @property
+    def names(self) -> list[str]:
+        """Tensor names, in the order they are stored."""
+        return list(self._files)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def entry(self, name: str) -> TensorEntry:
+        """Dtype, shape and size of one tensor; nothing is read."""
+        return self._files[name].entries[name]
+
+    def read(self, name: str) -> Tensor:
+        """One tensor in its stored dtype."""
+        return self._files[name].read(name)
+
+    @cached_property
+    def layers(self) -> int:
+        """Number of transformer blocks, counted from the tensor names."""
+        indices = [layer_index(name) for name in self.names]
+        return 1 + max((index for index in indices if index is not None), default=-1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating dtype that most tensors are stored in."""
+        dtypes = [e.dtype for e in map(self.entry, self.names) if e.dtype.is_floating_point]
+        return max(sorted(set(dtypes), key=str), key=dtypes.count) if dtypes else torch.float32
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for the content, whatever the folder is called: 32 hex digits.
+
+        Covers each tensor's name, dtype, shape and a few kilobytes from its middle, so that it
+        costs no full read.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for name in sorted(self.names):
+            entry, file = self.entry(name), self._files[name]
+            digest.update(f"{name}|{entry.dtype}|{entry.shape}|".encode())
+            descriptor = os.open(file.path, os.O_RDONLY)
+            try:
+                middle = entry.start + max(0, (entry.nbytes - _SAMPLE) // 2)
+                digest.update(os.pread(descriptor, min(_SAMPLE, entry.nbytes), middle))
+            finally:
+                os.close(descriptor)
+        return digest.hexdigest()
+
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
+
+
+def layer_index(name: str) -> int | None:
+    """The block a tensor belongs to, or None for embeddings, final norm and head.
+
+    >>> layer_index("model.layers.12.mlp.up_proj.weight"), layer_index("model.norm.weight")
+    (12, None)
+    """
+    match = _LAYER.search(name)
+    return int(match.group(1)) if match else None
+
+
+def with_layer(name: str, index: int) -> str:
+    """The same tensor's name in another block.
+
+    >>> with_layer("model.layers.12.mlp.up_proj.weight", 3)
+    'model.layers.3.mlp.up_proj.weight'
+    """
+    match = _LAYER.search(name)
+    if match is None:
+        return name
+    return f"{name[: match.start(1)]}{index}{name[match.end(1) :]}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, or a `UserError` that names the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold a JSON object")
+    return value

@@ -1,0 +1,73 @@
+"""Any model a person can name, loaded to be talked to: a `transformers` model and its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mergelab.checkpoints.checkpoint import Checkpoint
+from mergelab.checkpoints.references import References, Source
+from mergelab.errors import UserError
+
+
+def load_model(reference: str, *, folders: tuple[Path, ...] = (Path(),)) -> tuple[Any, Any]:
+    """The model and tokenizer behind a reference, in fp32 on the CPU, ready to generate.
+
+    `reference`: a model folder, a bare adapter folder, `base+adapter`, a shipped name or a hub id.
+    An adapter's change is added to its base in fp32. Raises `UserError` if something is missing or
+    does not fit.
+
+    >>> model, tokenizer = load_model("task_api_persona")  # doctest: +SKIP
+    """
+    references = References(folders)
+    return load_source(references.source(reference), references)
+
+
+def load_source(source: Source, references: References) -> tuple[Any, Any]:
+    """As `load_model`, for a source already resolved."""
+    base = source.model if source.adapter is None else references.base_of(source)
+    state = {name: base.read(name) for name in base.names}
+    if source.adapter is not None:
+        source.adapter.check_against(base)
+        for name in source.adapter.names:
+            vector = source.adapter.task_vector(name, base)
+            state[name] = state[name].float() + vector.dense()
+    return model_from_state(base, state), load_tokenizer(base.path)
+
+
+def model_from_state(
+    like: Checkpoint, state: dict[str, torch.Tensor], layers: int | None = None
+) -> Any:
+    """A `transformers` causal language model with `like`'s config and the weights in `state`.
+
+    `layers` is the number of blocks where it is not the config's. Tensors are loaded in fp32.
+    Raises `UserError` if a weight is missing or left over.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    config = AutoConfig.from_pretrained(like.path)
+    config.num_hidden_layers = layers or config.num_hidden_layers
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    missing, unexpected = model.load_state_dict(
+        {name: tensor.float() for name, tensor in state.items()}, strict=False
+    )
+    if getattr(config, "tie_word_embeddings", False):
+        missing = [name for name in missing if "lm_head" not in name]
+    if missing or unexpected:
+        wrong = (missing or unexpected)[0]
+        raise UserError(f"{like.path}: '{wrong}' does not fit the architecture of its config.json")
+    if (like.path / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(like.path)
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer saved in a model's folder. Raises `UserError` if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: has no tokenizer that can be loaded ({error})") from None

@@ -1,0 +1,155 @@
+"""From what a person writes for a model to the files it means.
+
+A reference is a folder (a full model, or a bare adapter), `base+adapter`, the name of a model that
+ships with the course (`task_api_persona`), or a hub id (`org/name`, `org/name@revision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergelab.checkpoints.adapter import Adapter
+from mergelab.checkpoints.checkpoint import Checkpoint
+from mergelab.errors import UserError
+from mergelab.paths import data_path
+
+_SHIPPED = ("adapters", "models")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One model of a merge: a full checkpoint, or an adapter with the base it sits on.
+
+    `reference` is what the person wrote; `base` is None for a full model.
+    """
+
+    reference: str
+    model: Checkpoint | None = None
+    adapter: Adapter | None = None
+    base: Checkpoint | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder the source's own weights lie in."""
+        return (self.adapter or self.model).path
+
+    @property
+    def name(self) -> str:
+        """A short name for tables: the folder's."""
+        return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the content of the source's own weights; see `Adapter` and `Checkpoint`."""
+        return (self.adapter or self.model).fingerprint
+
+
+class References:
+    """Resolves references; relative paths are looked for in `folders`, first to last.
+
+    The same folder is opened once, so that two adapters on one base share its headers.
+    """
+
+    def __init__(self, folders: Sequence[Path] = (Path(),)) -> None:
+        self.folders = [Path(folder) for folder in folders]
+        self._checkpoints: dict[Path, Checkpoint] = {}
+
+    def source(self, reference: str) -> Source:
+        """The model that `reference` names. Raises `UserError` if it cannot be found or read."""
+        folder = self._folder(reference, optional="+" in reference)
+        if folder is None:
+            base_text, _, adapter_text = reference.rpartition("+")
+            base, adapter = self.source(base_text.strip()), self.source(adapter_text.strip())
+            if base.model is None or adapter.adapter is None:
+                raise UserError(f"'{reference}': write base+adapter, a full model first")
+            return Source(reference, adapter=adapter.adapter, base=base.model)
+        if (folder / "adapter_config.json").exists():
+            adapter = Adapter(folder)
+            return Source(reference, adapter=adapter, base=self._own_base(adapter))
+        if (folder / "config.json").exists():
+            return Source(reference, model=self.checkpoint(folder))
+        raise UserError(
+            f"{folder}: neither a model (config.json) nor an adapter (adapter_config.json)"
+        )
+
+    def checkpoint(self, folder: Path) -> Checkpoint:
+        """The full model in `folder`, opened once."""
+        key = folder.resolve()
+        if key not in self._checkpoints:
+            self._checkpoints[key] = Checkpoint(folder)
+        return self._checkpoints[key]
+
+    def _folder(self, reference: str, optional: bool = False) -> Path | None:
+        text = reference.strip()
+        path = Path(text).expanduser()
+        for folder in self.folders:
+            if (folder / path).is_dir():
+                return folder / path
+            if (folder / path).is_file():
+                raise UserError(f"{folder / path}: is a file; name the folder that holds the model")
+        if path.name == text:
+            for kind in _SHIPPED:
+                try:
+                    return data_path(kind, text)
+                except UserError:
+                    continue
+        if optional:
+            return None
+        looks_like_path = text.startswith((".", "/", "~")) or text.count("/") != 1
+        if looks_like_path:
+            places = " or ".join(str(folder.absolute()) for folder in self.folders)
+            raise UserError(f"model '{reference}': no such folder (looked in {places})")
+        return _download(text)
+
+    def _own_base(self, adapter: Adapter) -> Checkpoint | None:
+        """The base an adapter's config names, found from here or upwards from the adapter."""
+        name = adapter.base_name
+        if name is None:
+            return None
+        above = [adapter.path.absolute(), *adapter.path.absolute().parents]
+        for folder in (*self.folders, *above):
+            if (folder / name / "config.json").exists():
+                return self.checkpoint(folder / name)
+        return None
+
+    def base_of(self, source: Source) -> Checkpoint:
+        """The base of an adapter, fetched from the hub if it is named by its id there.
+
+        Raises `UserError` when the adapter names none that can be found.
+        """
+        if source.base is not None:
+            return source.base
+        name = source.adapter.base_name
+        hint = "name it as base_model in the recipe, or write base+adapter"
+        if name is None:
+            raise UserError(f"{source.path}: names no base model; {hint}")
+        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+            raise UserError(f"{source.path}: its base '{name}' is not found here; {hint}")
+        return self.checkpoint(_download(name))
+
+
+def _download(reference: str) -> Path:
+    """The local snapshot of a hub repository (`org/name` or `org/name@revision`)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = reference.partition("@")
+    try:
+        path = snapshot_download(
+            name,
+            revision=revision or None,
+            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md"],
+        )
+    except HFValidationError:
+        raise UserError(f"model '{reference}': neither a folder here nor a hub id") from None
+    except (LocalEntryNotFoundError, OSError, HfHubHTTPError) as error:
+        reason = "the hub cannot be reached"
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            reason = f"the hub answered {error.response.status_code}"
+        raise UserError(
+            f"model '{reference}': no folder of that name here, and {reason}; "
+            "check the spelling and the connection, or give a local folder"
+        ) from None
+    return Path(path)

@@ -1,0 +1,135 @@
+"""One safetensors file, read tensor by tensor without mapping it into memory.
+
+The format (https://huggingface.co/docs/safetensors): eight bytes give the length of a JSON header,
+the header gives each tensor's dtype, shape and byte range, then come the bytes. Reading by
+position keeps the process's memory at the size of what it asked for, where a memory map counts
+every page touched; and a header that does not fit the file is refused before anything is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mergelab.errors import UserError
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+_MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where one tensor lies in its file: dtype, shape, first byte and number of bytes."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    nbytes: int
+
+
+class SafetensorsFile:
+    """The tensors of one `.safetensors` file, by name.
+
+    Opening reads and checks only the header. Raises `UserError` when the file is missing, cut
+    short, or its header is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            with open(self.path, "rb") as file:
+                self.size = os.fstat(file.fileno()).st_size
+                self.entries = self._read_header(file)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+    def _read_header(self, file) -> dict[str, TensorEntry]:
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise self._damaged("it ends inside its header")
+        (length,) = struct.unpack("<Q", prefix)
+        if length > min(_MAX_HEADER, self.size - 8):
+            raise self._damaged(f"its header claims {length:,} bytes of {self.size:,}")
+        try:
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            if not isinstance(header, dict):
+                raise ValueError("the header is no object")
+            header.pop("__metadata__", None)
+            entries = {name: _entry(value, 8 + length) for name, value in header.items()}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged(f"its header is not valid ({error})") from None
+        position = 8 + length
+        for name, entry in sorted(
+            entries.items(), key=lambda item: (item[1].start, item[1].nbytes)
+        ):
+            if entry.start != position:
+                raise self._damaged(f"tensor '{name}' does not start where the one before it ends")
+            position += entry.nbytes
+        if position != self.size:
+            raise self._damaged(
+                f"its header describes {position:,} bytes, the file has {self.size:,}"
+            )
+        return entries
+
+    def _damaged(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.path}: not a whole safetensors file, {reason}; download or copy it again"
+        )
+
+    def read(self, name: str) -> Tensor:
+        """The tensor `name`, in its stored dtype, as new memory."""
+        entry = self.entries[name]
+        buffer = torch.empty(entry.nbytes, dtype=torch.uint8)
+        view = memoryview(buffer.numpy())
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(entry.start)
+            done = 0
+            while done < entry.nbytes:
+                count = file.readinto(view[done:])
+                if not count:
+                    raise self._damaged("it became shorter while it was read")
+                done += count
+        return buffer.view(entry.dtype).reshape(entry.shape)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return result
+
+
+def _entry(value: dict, data_start: int) -> TensorEntry:
+    if value["dtype"] not in DTYPES:
+        raise ValueError(f"dtype {value['dtype']!r} is not known")
+    dtype = DTYPES[value["dtype"]]
+    shape = tuple(value["shape"])
+    start, end = value["data_offsets"]
+    numbers = (*shape, start, end)
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("sizes and offsets must be whole numbers")
+    if math.prod(shape) * dtype.itemsize != end - start:
+        raise ValueError(f"{end - start} bytes do not hold a {list(shape)} tensor of {dtype}")
+    return TensorEntry(dtype, shape, data_start + start, end - start)

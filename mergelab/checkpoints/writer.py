@@ -1,0 +1,189 @@
+"""Writing a model so that it appears whole or not at all.
+
+Files are laid out from the shapes alone, tensors are then written one by one at their place, so
+that a merge never holds more than one of them; everything happens in a folder beside the output,
+which takes the output's name only when it is complete and on disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mergelab.checkpoints.safetensors_file import DTYPE_NAMES
+from mergelab.errors import UserError
+
+MAX_SHARD_BYTES = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The name, dtype and shape of a tensor that is going to be written."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+
+class CheckpointWriter:
+    """Writes `slots` as one safetensors file, or as shards of at most `max_shard_bytes`.
+
+    `write` may be called in any order, once per slot; `close` makes sure that all came.
+    """
+
+    def __init__(
+        self, folder: Path, slots: Sequence[Slot], max_shard_bytes: int = MAX_SHARD_BYTES
+    ) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[int, int, Slot]] = {}
+        self._descriptors: list[int] = []
+        shards = _into_shards(slots, max_shard_bytes)
+        names = ["model.safetensors"]
+        if len(shards) > 1:
+            count = len(shards)
+            names = [f"model-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
+        weight_map = {}
+        for file_name, shard in zip(names, shards, strict=True):
+            self._lay_out(file_name, shard)
+            weight_map.update(dict.fromkeys((slot.name for slot in shard), file_name))
+        if len(shards) > 1:
+            total = sum(slot.nbytes for slot in slots)
+            index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+            text = json.dumps(index, indent=2, sort_keys=True)
+            (folder / "model.safetensors.index.json").write_text(text + "\n")
+
+    def _lay_out(self, file_name: str, shard: Sequence[Slot]) -> None:
+        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        position = 0
+        for slot in shard:
+            header[slot.name] = {
+                "dtype": DTYPE_NAMES[slot.dtype],
+                "shape": list(slot.shape),
+                "data_offsets": [position, position + slot.nbytes],
+            }
+            position += slot.nbytes
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        descriptor = os.open(self.folder / file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._descriptors.append(descriptor)
+        _write_all(descriptor, struct.pack("<Q", len(text)) + text, 0)
+        start = 8 + len(text)
+        for slot in shard:
+            self._places[slot.name] = (descriptor, start, slot)
+            start += slot.nbytes
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Write one tensor; its shape must be the slot's, its values are rounded to its dtype."""
+        descriptor, start, slot = self._places.pop(name)
+        if tuple(tensor.shape) != slot.shape:
+            raise ValueError(f"{name}: laid out as {slot.shape}, got {tuple(tensor.shape)}")
+        if tensor.numel():
+            flat = tensor.to("cpu", slot.dtype).contiguous().flatten()
+            _write_all(descriptor, memoryview(flat.view(torch.uint8).numpy()), start)
+
+    def close(self) -> None:
+        """Bring everything to disk. Raises `RuntimeError` if a tensor was never written."""
+        if self._places:
+            raise RuntimeError(f"never written: {', '.join(sorted(self._places))}")
+        for descriptor in self._descriptors:
+            os.fsync(descriptor)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the files as they are; the folder is about to be removed, or is complete."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def _into_shards(slots: Sequence[Slot], limit: int) -> list[list[Slot]]:
+    shards: list[list[Slot]] = [[]]
+    size = 0
+    for slot in slots:
+        if shards[-1] and size + slot.nbytes > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(slot)
+        size += slot.nbytes
+    return shards
+
+
+def _write_all(descriptor: int, data: bytes | memoryview, start: int) -> None:
+    view = memoryview(data)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], start + done)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not.
+
+    Raises `UserError` if `out` exists, its parent cannot be written, or the disk is full. What an
+    earlier run left when it was killed is removed first.
+    """
+    out = Path(os.path.abspath(out))
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out}: exists already; choose another name or remove it first")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
+        folder = out.parent / f".{out.name}.partial-{os.getpid()}"
+        folder.mkdir()
+    except OSError as error:
+        raise UserError(f"{out}: cannot be created ({error.strerror})") from None
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield folder
+        os.fsync(lock)
+        _take_name(folder, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{out}: the disk is full; free some space or choose another") from None
+        raise
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _take_name(folder: Path, out: Path) -> None:
+    try:
+        os.rename(folder, out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise UserError(f"{out}: appeared while this merge ran; it was left as it is") from None
+        raise
+    parent = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _remove_leftovers(out: Path) -> None:
+    for folder in out.parent.glob(f".{out.name}.partial-*"):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # another merge is at work in it
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
