@@ -1,0 +1,51 @@
+"""A conversation with a small model: prompt in, greedy reply out, history kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class Chat:
+    """A conversation with a `transformers` model through its tokenizer's chat template.
+
+    `history` holds the messages so far; the oldest are left out when they no longer fit the
+    model's context.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, system: str | None = None, max_new_tokens: int = 96
+    ) -> None:
+        self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
+        self.system = [{"role": "system", "content": system}] if system else []
+        self.history: list[dict[str, str]] = []
+
+    def say(self, prompt: str) -> str:
+        """The model's reply to `prompt`, which both join the history."""
+        self.history.append({"role": "user", "content": prompt})
+        tokens = self._fitting()
+        with torch.inference_mode():
+            output = self.model.generate(
+                **tokens,
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        new = output[0, tokens["input_ids"].shape[1] :]
+        reply = self.tokenizer.decode(new, skip_special_tokens=True).strip()
+        self.history.append({"role": "assistant", "content": reply})
+        return reply
+
+    def _fitting(self) -> Any:
+        room = getattr(self.model.config, "max_position_embeddings", 2048) - self.max_new_tokens
+        while True:
+            tokens = self.tokenizer.apply_chat_template(
+                self.system + self.history,
+                add_generation_prompt=True,
+                return_tensors="pt",
+                return_dict=True,
+            )
+            if tokens["input_ids"].shape[1] <= room or len(self.history) <= 1:
+                return tokens
+            self.history = self.history[2:]

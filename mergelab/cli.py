@@ -1,0 +1,250 @@
+"""The command `mergelab`: merge, inspect, evaluate, chat, and what other packages plug in.
+
+Heavy imports wait inside the commands, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mergelab.errors import UserError
+
+app = typer.Typer(
+    name="mergelab",
+    help="Merge language models, look at what a merge did, and learn how it works.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of a table.")]
+BAD_INPUT = 2
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"mergelab {version('mergelab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def merge(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, in YAML.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; it must not exist.")],
+    device: Annotated[str, typer.Option(help="Where tensors are merged: cpu, cuda.")] = "cpu",
+    dtype: Annotated[
+        str | None, typer.Option(help="Dtype of the output: float32, float16 or bfloat16.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Merge models as RECIPE says and write the result to OUT.
+
+    Example: `mergelab merge data/recipes/ties.yaml merged`
+    """
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise UserError(f"--dtype {dtype}: use float32, float16 or bfloat16")
+    from mergelab import engine
+    from mergelab.report import report_table
+
+    with _progress("merging") as progress:
+        result = engine.merge(recipe, out, seed=seed, dtype=dtype, device=device, progress=progress)
+    report = result.report
+    if as_json:
+        _print_json({"out": str(out), "report": report.to_dict()})
+        return
+    _print(report_table(report))
+    if report.copied:
+        _print(f"{report.copied} tensors that no source changes were copied from the base.")
+    for note in report.notes:
+        _print(f"Note: {note}.")
+    seconds = sum(report.seconds.values())
+    _print(f"Written to {out} in {seconds:.1f} s. Next: mergelab evaluate {out}")
+
+
+@app.command()
+def inspect(
+    models: Annotated[list[str], typer.Argument(help="Two or more models or adapters.")],
+    base: Annotated[str | None, typer.Option(help="Their base, if they do not name it.")] = None,
+    top: Annotated[
+        float, typer.Option(help="Share of each tensor's entries that counts as changed.")
+    ] = 0.2,
+    as_json: Json = False,
+) -> None:
+    """Measure how models interfere, layer by layer, and advise a strategy.
+
+    Example: `mergelab inspect task_api_persona task_api_agentic`
+    """
+    from mergelab.interference import inspect_models, inspection_table
+
+    with _progress("inspecting") as progress:
+        found = inspect_models(models, base=base, top=top, progress=progress)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    _print(inspection_table(found))
+    _print(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
+    _print(f"Try first: {found.advice}. Why: {found.reason}.")
+    _print("Compare it with a linear merge: overlap shares alone do not predict how good one is.")
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Model folders, adapters, shipped names.")],
+    split: Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score models on the persona and agentic suites, with 95% intervals.
+
+    Example: `mergelab evaluate task_api_persona task_api_agentic merged`
+    """
+    from mergelab.checkpoints.loading import load_model
+    from mergelab.evaluation import evaluate as evaluate_model
+    from mergelab.evaluation import evaluation_table
+
+    _quiet_transformers()
+    names, results = _labels(models), {}
+    with _progress("evaluating") as progress:
+        for done, (name, reference) in enumerate(zip(names, models, strict=True)):
+            progress(done, len(models), name)
+            model, tokenizer = load_model(reference)
+            results[name] = evaluate_model(model, tokenizer, split=split, limit=limit)
+        progress(len(models), len(models), "")
+    if as_json:
+        _print_json({name: result.to_dict() for name, result in results.items()})
+        return
+    _print(evaluation_table(results))
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A model folder, an adapter, a shipped name.")],
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 96,
+) -> None:
+    """Talk to a model; an empty line or Ctrl-D ends it.
+
+    Example: `mergelab chat task_api_persona`
+    """
+    from mergelab.chat import Chat
+    from mergelab.checkpoints.loading import load_model
+
+    _quiet_transformers()
+    talk = Chat(*load_model(model), system=system, max_new_tokens=max_tokens)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        print(f"{model} is listening. An empty line or Ctrl-D ends the conversation.")
+    while True:
+        try:
+            prompt = input("you> " if interactive else "").strip()
+        except EOFError:
+            break
+        if not prompt:
+            break
+        reply = talk.say(prompt)
+        print(f"{model}> {reply}" if interactive else reply, flush=True)
+
+
+def _labels(references: list[str]) -> list[str]:
+    """Short names for a table; the whole reference where two would read the same."""
+    short = [Path(reference).name or reference for reference in references]
+    return [r if short.count(s) > 1 else s for r, s in zip(references, short, strict=True)]
+
+
+def _quiet_transformers() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def _progress(verb: str) -> Iterator[Any]:
+    """A progress bar on stderr where that is a terminal; yields `report(done, total, name)`."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(verb),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(
+            task, completed=done, total=total, description=name
+        )
+
+
+def _print(content: Any) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    Console(width=width, highlight=False, soft_wrap=isinstance(content, str), markup=False).print(
+        content
+    )
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def main() -> None:
+    """Run the command line; bad input prints one line and exits with status 2."""
+    for plugged in entry_points(group="mergelab.commands"):
+        app.command(name=plugged.name)(plugged.load())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", status=130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    except Exception as error:
+        # typer carries its own copy of click; its usage errors know how to say what is wrong.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"{error.format_message()} (see mergelab --help)", getattr(error, "exit_code", 2))
+    else:
+        raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = BAD_INPUT) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,331 @@
+"""A plan becomes a merged model: read, merge, write, one tensor at a time.
+
+Nothing is multiplied out for more than one tensor, everything is computed in fp32, and each value
+is rounded once, when it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from mergelab.checkpoints import CheckpointWriter, Slot, whole_folder
+from mergelab.checkpoints.loading import load_tokenizer, model_from_state
+from mergelab.errors import UserError
+from mergelab.kernels import gram, merge_tensor
+from mergelab.methods.slerp import angle, is_linear
+from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, parse_recipe, read_recipe
+from mergelab.report import MergeReport, TensorReport
+
+RECIPE_NAME = "mergelab_recipe.yaml"
+_CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class MergeResult:
+    """What a merge gave: its report, the folder it lies in, or the tensors if it has none."""
+
+    plan: Plan
+    report: MergeReport
+    path: Path | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def load(self) -> tuple[Any, Any]:
+        """The merged model in fp32 and its tokenizer, ready to generate."""
+        tensors = self.tensors
+        if self.path is not None:
+            from mergelab.checkpoints import Checkpoint
+
+            written = Checkpoint(self.path)
+            tensors = {name: written.read(name) for name in written.names}
+        model = model_from_state(self.plan.skeleton, tensors, layers=self.plan.layers)
+        return model, load_tokenizer(self.plan.tokenizer.path)
+
+
+def merge(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    out: Path | str | None = None,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> MergeResult:
+    """Merge models as a recipe says.
+
+    `recipe`: a YAML file, a mapping, or a `Recipe`. `out`: the folder to write, which must not
+    exist; without it the merged tensors stay in memory. `seed` names the random numbers of DARE.
+    `dtype` overrides the recipe's output dtype; `device` is where tensors are merged. `progress`
+    is called with (tensors done, tensors in all, name).
+
+    Raises `UserError`, one line, for whatever in recipe, models or output cannot be used; then
+    nothing is written.
+
+    >>> persona, agentic = ({"model": f"task_api_{name}"} for name in ("persona", "agentic"))
+    >>> recipe = {"merge_method": "ties", "models": [persona, agentic]}
+    >>> merge(recipe | {"parameters": {"density": 0.5}}).report.method
+    'ties'
+    """
+    plan = _plan(recipe, dtype)
+    run = _Run(plan, seed, _device(device), progress)
+    if out is None:
+        result = MergeResult(plan, run.report)
+        run.each(result.tensors.__setitem__)
+        return result
+    with whole_folder(Path(out)) as folder:
+        slots = [Slot(t.name, t.dtype, t.shape) for t in plan.tensors]
+        writer = CheckpointWriter(folder, slots)
+        try:
+            run.each(writer.write)
+            with run.timed("write"):
+                writer.close()
+        finally:
+            writer.abandon()
+        _write_companions(plan, folder)
+        run.report.save(folder)
+    return MergeResult(plan, run.report, path=Path(out))
+
+
+def _plan(recipe: Recipe | Mapping[str, Any] | str | Path, dtype: str | None) -> Plan:
+    if isinstance(recipe, Recipe):
+        return make_plan(recipe, dtype=dtype)
+    if isinstance(recipe, Mapping):
+        return make_plan(parse_recipe(dict(recipe)), dtype=dtype)
+    path = Path(recipe)
+    parsed = read_recipe(path)
+    try:
+        return make_plan(parsed, folders=(path.resolve().parent, Path()), dtype=dtype)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"device '{name}': not available here; use cpu") from None
+    return device
+
+
+class _Run:
+    """One run of a plan: merges its tensors one by one and keeps the report."""
+
+    def __init__(
+        self, plan: Plan, seed: int, device: torch.device, progress: Progress | None
+    ) -> None:
+        self.plan, self.seed, self.device, self.progress = plan, seed, device, progress
+        method = plan.method
+        removed = "dropped" if method.random else "trimmed" if method.prepare else ""
+        self.report = MergeReport(
+            method=method.name,
+            sources=[source.name for source in plan.sources],
+            base=plan.base.path.name if plan.base else None,
+            space=plan.space,
+            seed=seed,
+            removed_word=removed,
+            notes=list(plan.notes),
+        )
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[stage] += time.perf_counter() - start
+            self.report.seconds = dict(self._seconds)
+
+    def each(self, put: Callable[[str, Tensor], None]) -> None:
+        """Merge every tensor and hand it to `put`, rounded to its output dtype."""
+        total = len(self.plan.tensors)
+        for done, tensor in enumerate(self.plan.tensors):
+            if self.progress:
+                self.progress(done, total, tensor.name)
+            value = self._merged(tensor)
+            with self.timed("write"):
+                put(tensor.name, value.to("cpu", tensor.dtype))
+        if self.progress:
+            self.progress(total, total, "")
+
+    def _merged(self, tensor: TensorPlan) -> Tensor:
+        with self.timed("read"):
+            base = self.plan.base.read(tensor.base) if self.plan.base else None
+            changes = [_change(self.plan, tensor, *source) for source in tensor.inputs]
+        if base is not None and (
+            not base.is_floating_point() or all(change is None for change in changes)
+        ):
+            self.report.copied += 1
+            self.report.copied_entries += base.numel()
+            return base
+        with self.timed("merge"):
+            return self._combine(tensor, base, changes)
+
+    def _combine(
+        self, tensor: TensorPlan, base: Tensor | None, changes: Sequence[Tensor | None]
+    ) -> Tensor:
+        plan = self.plan
+        origin = None if base is None else base.to(self.device).float()
+        inputs = [
+            torch.zeros_like(origin) if change is None else change.to(self.device)
+            for change in changes
+        ]
+        in_weights = origin is not None and plan.space == "weights"
+        operands = [origin + change for change in inputs] if in_weights else inputs
+        try:
+            merged = merge_tensor(
+                plan.method,
+                operands,
+                tensor.settings,
+                tensor.per_source,
+                seed=self.seed,
+                streams=[stream_of(plan, number, tensor.name) for number, _ in tensor.inputs],
+            )
+        except ValueError as error:
+            raise UserError(f"{tensor.name}: {error}") from None
+        value = merged.value if in_weights or origin is None else origin + merged.value
+        self._check_finite(tensor, value, origin, inputs)
+        change = merged.value - origin if in_weights else merged.value
+        counts = merged.counts
+        if in_weights:
+            flat = change.double().flatten()
+            square = float(flat @ flat)
+        else:
+            square = counts.merged_square
+        listed = sorted(range(len(inputs)), key=lambda i: tensor.inputs[i][0])
+        task_gram = gram(inputs) if in_weights else counts.gram
+        self.report.tensors.append(
+            TensorReport(
+                name=tensor.name,
+                layer=tensor.layer,
+                entries=counts.entries,
+                removed=tuple(counts.removed[i] for i in listed),
+                conflicts=counts.conflicts,
+                resolved=counts.resolved,
+                weights=tuple(tensor.per_source[i].get("weight", 1.0) for i in listed),
+                gram=_reorder(task_gram, listed),
+                merged_square=square,
+                weight_gram=_reorder(counts.gram, listed) if plan.space == "weights" else None,
+                linear_fallback=plan.method.name == "slerp" and is_linear(angle(*operands)),
+                rescale=tuple(_rescale(plan, tensor, i) for i in listed)
+                if plan.method.random
+                else (),
+            )
+        )
+        return value
+
+    def _check_finite(
+        self, tensor: TensorPlan, value: Tensor, base: Tensor | None, inputs: Sequence[Tensor]
+    ) -> None:
+        if bool(torch.isfinite(value).all()):
+            return
+        guilty = [
+            self.plan.sources[number].name
+            for (number, _), change in zip(tensor.inputs, inputs, strict=True)
+            if not bool(torch.isfinite(change).all())
+        ]
+        if base is not None and not bool(torch.isfinite(base).all()):
+            guilty.insert(0, self.plan.base.path.name)
+        cause = f"{', '.join(guilty)} has" if guilty else "merging gave"
+        raise UserError(f"{tensor.name}: {cause} values that are not finite (NaN or infinity)")
+
+
+def _change(plan: Plan, tensor: TensorPlan, number: int, name: str) -> Tensor | None:
+    """What source `number` changes in the base, in fp32; None where it changes nothing.
+
+    Without a base, the source's own weight.
+    """
+    source, base = plan.sources[number], plan.base
+    if source.adapter is not None:
+        vector = source.adapter.task_vector(name, base)
+        return None if vector is None else vector.dense()
+    if base is None:
+        return source.model.read(name).float()
+    if source.model is base:
+        return None
+    return source.model.read(name).float() - base.read(tensor.base).float()
+
+
+def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]]:
+    """Every tensor that a source changes: its plan, the base's values and the changes, in fp32.
+
+    The changes are in the order of the plan's sources; a source that leaves a tensor alone gives
+    zeros.
+    """
+    for tensor in plan.tensors:
+        base = plan.base.read(tensor.base)
+        if not base.is_floating_point():
+            continue
+        inputs = sorted(tensor.inputs)
+        changes = [_change(plan, tensor, *source) for source in inputs]
+        if any(change is not None for change in changes):
+            origin = base.float()
+            yield tensor, origin, [torch.zeros_like(origin) if c is None else c for c in changes]
+
+
+def _rescale(plan: Plan, tensor: TensorPlan, i: int) -> float:
+    density = tensor.per_source[i]["density"]
+    return 1 / density if density > 0 and tensor.settings["rescale"] else 1.0
+
+
+def _reorder(matrix: Sequence[Sequence[float]], order: Sequence[int]) -> tuple:
+    return tuple(tuple(matrix[i][j] for j in order) for i in order)
+
+
+def stream_of(plan: Plan, number: int, name: str) -> int:
+    """The random stream of a source and tensor: depends on their content and name only.
+
+    Two sources of one content get different streams, by their order in the recipe.
+    """
+    source = plan.sources[number]
+    twins = sum(other.fingerprint == source.fingerprint for other in plan.sources[:number])
+    text = f"{source.fingerprint}#{twins}|{name}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _write_companions(plan: Plan, folder: Path) -> None:
+    """Config, tokenizer, generation config and the recipe, beside the weights."""
+    config = dict(plan.skeleton.config)
+    if "num_hidden_layers" in config:
+        config["num_hidden_layers"] = plan.layers
+    floating = [t.dtype for t in plan.tensors if t.dtype.is_floating_point]
+    if floating:
+        name = str(max(sorted(set(floating), key=str), key=floating.count)).removeprefix("torch.")
+        config.pop("torch_dtype", None)
+        config["dtype"] = name
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    generation = plan.skeleton.path / "generation_config.json"
+    if generation.exists():
+        shutil.copyfile(generation, folder / generation.name)
+    for pattern in _CARRIED:
+        for file in sorted(plan.tokenizer.path.glob(pattern)):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)
+    template = plan.recipe.chat_template
+    if template and template != "auto":
+        (folder / "chat_template.jinja").write_text(template)
+    written = plan.recipe.model_dump(exclude_none=True, mode="json")
+    (folder / RECIPE_NAME).write_text(yaml.safe_dump(written, sort_keys=False))

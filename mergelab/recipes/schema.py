@@ -1,0 +1,215 @@
+"""The recipe: mergekit's YAML, checked key by key.
+
+A recipe is read into these models with every unknown key refused, and every complaint is one line
+that names the file, the place in it, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mergelab.errors import UserError
+from mergelab.methods import REGISTRY
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+# What mergekit accepts and has no meaning here; accepted with a note instead of silently.
+IGNORED_PARAMETERS = {
+    "int8_mask": "masks are never stored here, so int8_mask changes nothing",
+}
+# What people write for a parameter of another name.
+_ALIASES = {
+    "lam": "lambda",
+    "scale": "lambda",
+    "scaling": "lambda",
+    "normalise": "normalize",
+    "alpha": "weight",
+    "drop_rate": "density",
+    "p": "density",
+    "k": "density",
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelEntry(_Strict):
+    """One model of a merge, and the parameters that hold for it."""
+
+    model: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_parameters(cls, value: Any) -> Any:
+        return _lift(value, cls)
+
+
+class SliceSource(ModelEntry):
+    """One model of a slice: which of its layers, from the first up to but without the last."""
+
+    layer_range: tuple[int, int] | None = None
+
+
+class Slice(_Strict):
+    """A run of output layers and the models' layers it is merged from."""
+
+    sources: list[SliceSource] = Field(min_length=1)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(_Strict):
+    """A merge, as written in YAML: the method, the models or slices, and their parameters."""
+
+    merge_method: str
+    models: list[ModelEntry] | None = None
+    slices: list[Slice] | None = None
+    base_model: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    dtype: Dtype | None = None
+    out_dtype: Dtype | None = None
+    tokenizer_source: str | None = None
+    chat_template: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_parameters(cls, value: Any) -> Any:
+        return _lift(value, cls)
+
+    @model_validator(mode="after")
+    def _one_of_models_and_slices(self) -> Recipe:
+        if bool(self.models) == bool(self.slices):
+            raise ValueError("write either 'models' or 'slices', with at least one entry")
+        return self
+
+
+def _parameter_keys() -> set[str]:
+    keys = {p.recipe_key for method in REGISTRY.values() for p in method.parameters}
+    return keys | set(IGNORED_PARAMETERS)
+
+
+def _lift(value: Any, model: type[BaseModel]) -> Any:
+    """Parameters written directly beside `model` mean the same as under `parameters`."""
+    if not isinstance(value, dict):
+        return value
+    loose = [key for key in value if key in _parameter_keys() and key not in model.model_fields]
+    if not loose:
+        return value
+    given = value.get("parameters") or {}
+    if not isinstance(given, dict):
+        return value
+    for key in loose:
+        if key in given:
+            raise ValueError(f"'{key}' is given twice, directly and under 'parameters'")
+    rest = {key: item for key, item in value.items() if key not in loose}
+    return {**rest, "parameters": {**given, **{key: value[key] for key in loose}}}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Raises `UserError`, one line, if it is not a valid one."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
+    try:
+        value = yaml.load(text, Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
+    return parse_recipe(value, str(path))
+
+
+def parse_recipe(value: Any, where: str = "recipe") -> Recipe:
+    """A recipe from plain data; `where` is named in complaints.
+
+    Raises `UserError`, one line, that says what is wrong, at which key, and what to write.
+
+    >>> parse_recipe({"merge_method": "tise", "models": [{"model": "a"}]})
+    Traceback (most recent call last):
+    mergelab.errors.UserError: recipe: merge_method 'tise' is not known; did you mean 'ties'?
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: a recipe is a mapping that starts with 'merge_method: ...'")
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_problem(error)}") from None
+    if recipe.merge_method not in REGISTRY:
+        raise UserError(
+            f"{where}: merge_method {recipe.merge_method!r} is not known; "
+            + suggestion(recipe.merge_method, REGISTRY)
+        )
+    return recipe
+
+
+def suggestion(word: str, allowed: Any) -> str:
+    """What to write instead of `word`: the nearest allowed one, or all of them.
+
+    >>> suggestion("densty", ["weight", "density"]), suggestion("zzz", ["weight", "density"])
+    ("did you mean 'density'?", 'use one of density, weight')
+    """
+    names = sorted(str(name) for name in allowed)
+    if _ALIASES.get(word) in names:
+        return f"write '{_ALIASES[word]}'"
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(names)}"
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    *parents, last = problem["loc"] or ("",)
+    place = _place(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(parents)
+        keys = set(fields) | _parameter_keys()
+        return f"unknown key '{place}'; {suggestion(str(last), keys)}"
+    if problem["type"] == "missing":
+        return f"'{place}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{place}: {message}" if place else message
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    """`("models", 0, "model")` as a person would write it: `models[0].model`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _fields_at(location: list[Any]) -> list[str]:
+    names = [part for part in location if isinstance(part, str)]
+    model = {"models": ModelEntry, "slices": Slice, "sources": SliceSource}.get(
+        names[-1] if names else "", Recipe
+    )
+    return list(model.model_fields)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that occurs twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' occurs twice", key_node.start_mark
+                )
+            seen.add(key) if isinstance(key, str) else None
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "nested too deeply"
+    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
