@@ -1,0 +1,153 @@
+"""Calls a learner's function once and reports what happened, whatever happened.
+
+`call` is the stock way: in this process, on copies of the inputs. A trusted grader replaces it by
+a caller that sends the inputs to another process; both give a `Call`.
+"""
+
+import contextlib
+import io
+import linecache
+import signal
+import sysconfig
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autograder.exercise import Case, Function
+
+SECONDS_PER_CALL = 10.0
+LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+
+
+@dataclass
+class Failure:
+    """An exception inside the learner's function: its type, its words, the learner's own line."""
+
+    kind: str
+    message: str
+    line: str
+
+
+@dataclass
+class Call:
+    """What one call did: its value or its failure, and whether it changed its inputs."""
+
+    value: Any = None
+    failure: Failure | None = None
+    mutated: bool = False
+    printed: str = ""
+
+
+Caller = Callable[[Function, Case], Call]
+
+
+class OutOfTime(BaseException):
+    """Raised inside a call that does not end; no `except Exception` of the learner's stops it."""
+
+
+def call(function: Function, case: Case) -> Call:
+    """Call `function` on a copy of the case's inputs, in this process.
+
+    >>> call(lambda x: x / 0, Case("a number", (1,))).failure.kind
+    'ZeroDivisionError'
+    >>> call(lambda x: x.zero_(), Case("a tensor", (torch.ones(2),))).mutated
+    True
+    """
+    args, kwargs = copied(case.args), copied(case.kwargs)
+    result = Call()
+    output = io.StringIO()
+    # A warning or a print must not reach the notebook: nbgrader gives 0 for any text on stderr.
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            with _time_limit(SECONDS_PER_CALL):
+                result.value = function(*args, **kwargs)
+        except OutOfTime:
+            result.failure = Failure("OutOfTime", f"no result after {SECONDS_PER_CALL:.0f} s", "")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit and the like are the learner's, too
+            result.failure = Failure(
+                type(error).__name__, _first_line(error), _learners_line(error.__traceback__)
+            )
+    result.mutated = not (same(args, case.args) and same(kwargs, case.kwargs))
+    result.printed = output.getvalue()
+    return result
+
+
+def copied(value: Any) -> Any:
+    """A deep copy that keeps strides, so that a non-contiguous input stays non-contiguous."""
+    if isinstance(value, Tensor):
+        copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+        return copy.copy_(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(item) for item in value)
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether an input is, after a call, what it was before."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and bool(((a == b) | (a != a)).all())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:
+        return ""
+    return text.splitlines()[0][:200] if text else ""
+
+
+def _learners_line(traceback: TracebackType | None) -> str:
+    """The deepest line of the traceback that is neither ours nor a library's."""
+    found = ""
+    while traceback is not None:
+        code, number = traceback.tb_frame.f_code, traceback.tb_lineno
+        path = code.co_filename
+        library = path.startswith(LIBRARY) or path.startswith("<frozen") or path == __file__
+        if not library:
+            text = linecache.getline(path, number).strip()
+            found = f"line {number}" + (f", `{text}`" if text else "")
+        traceback = traceback.tb_next
+    return found
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """End the block with `OutOfTime` after so many seconds, where the system can."""
+    if not hasattr(signal, "setitimer") or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise OutOfTime
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

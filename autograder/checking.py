@@ -1,0 +1,95 @@
+"""The two calls a notebook makes: `check` while working, `grade` in the locked cells.
+
+A grade cell holds one call that can be read without running it,
+
+    grade("ties/trim", trim, part="hidden")
+
+so a grader that does not trust the notebook finds the exercise, the function's name and the part
+in the cell's source (`parse_call`) and judges the same record elsewhere.
+"""
+
+import ast
+import os
+import sys
+from typing import Any
+
+from autograder.exercise import find
+from autograder.feedback import Feedback
+from autograder.judging import judge
+from mergelab.errors import UserError
+
+SEED_VARIABLE = "MERGELAB_HIDDEN_SEED"
+PARTS = ("visible", "hidden")
+
+
+def check(exercise_id: str, function: Any = None) -> None:
+    """Say in plain words how `function` does on the visible cases of an exercise.
+
+    Gives no points and raises nothing: what is wrong is what it prints.
+
+    >>> from mergelab.methods import trim
+    >>> check("ties/trim", trim)
+    ✓ trim: all 8 kinds of input pass.
+    """
+    try:
+        exercise = find(exercise_id)
+    except UserError as error:
+        print(f"✗ {error}")
+        return
+    show(Feedback(judge(exercise, function, "visible"), function))
+
+
+def grade(exercise_id: str, function: Any = None, *, part: str = "visible") -> float:
+    """Points for one part of an exercise, "visible" or "hidden"; the feedback is displayed.
+
+    The hidden cases are drawn from the seed in `MERGELAB_HIDDEN_SEED` (default "0"), so that an
+    instructor can change them. nbgrader takes the returned number as the cell's score.
+
+    Raises `UserError` if there is no such exercise or part.
+
+    >>> from mergelab.methods import trim
+    >>> grade("ties/trim", trim, part="visible")
+    ✓ trim: all 8 kinds of input pass. 1 of 1 points.
+    1.0
+    """
+    if part not in PARTS:
+        raise UserError(f'part={part!r}: write part="visible" or part="hidden"')
+    seed = os.environ.get(SEED_VARIABLE, "0")
+    verdict = judge(find(exercise_id), function, part, seed=seed)
+    show(Feedback(verdict, function, graded=True))
+    return float(verdict.score)
+
+
+def show(feedback: Feedback) -> None:
+    """Display as HTML in a notebook, print as text elsewhere."""
+    interactive = sys.modules.get("IPython")
+    if interactive is not None and interactive.get_ipython() is not None:
+        interactive.display.display(feedback)
+    else:
+        print(feedback)
+
+
+def parse_call(source: str) -> tuple[str, str, str] | None:
+    """Exercise id, function name and part of a grade cell's source; None if it is no such cell.
+
+    >>> parse_call('# note\\ngrade("ties/trim", trim, part="hidden")')
+    ('ties/trim', 'trim', 'hidden')
+    >>> parse_call("1 + 1") is None
+    True
+    """
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return None
+    match statements:
+        case [
+            ast.Expr(
+                value=ast.Call(
+                    func=ast.Name(id="grade"),
+                    args=[ast.Constant(value=str(exercise)), ast.Name(id=function)],
+                    keywords=[ast.keyword(arg="part", value=ast.Constant(value=str(part)))],
+                )
+            )
+        ]:
+            return exercise, function, part
+    return None

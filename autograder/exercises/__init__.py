@@ -1,0 +1,1 @@
+"""The course's exercises, one module per topic, each with a tuple `EXERCISES`."""

@@ -1,0 +1,243 @@
+"""From a function to a verdict: run the cases, score them, recognise known misconceptions.
+
+Scoring: cases of one kind pass together. While a core kind fails the part scores 0. The core kinds
+earn one half of its points and the other kinds share the other half by weight. A function that
+changes its inputs keeps three quarters of what its results earn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autograder.calling import Call, Caller, call, same
+from autograder.compare import problem_with, same_result, shown
+from autograder.exercise import Case, Exercise, Function, Misconception
+
+CORE_SHARE = 0.5
+MUTATED_SHARE = 0.75
+NOT_WRITTEN = ("NotImplementedError",)
+
+
+@dataclass
+class Outcome:
+    """One case: what the function did, what was wrong with it (None when right)."""
+
+    case: Case
+    call: Call
+    problem: str | None
+
+
+@dataclass
+class Verdict:
+    """How a function did on one part of an exercise."""
+
+    exercise: Exercise
+    part: str
+    score: float = 0.0
+    outcomes: list[Outcome] = field(default_factory=list)
+    summary: str = ""
+    misconception: Misconception | None = None
+    mutated: bool = False
+
+    @property
+    def maximum(self) -> float:
+        return self.exercise.points.of(self.part)
+
+    @property
+    def passed(self) -> bool:
+        return self.score == self.maximum
+
+    def kinds(self) -> dict[str, bool]:
+        """Each kind of input, and whether every case of it passed."""
+        kinds: dict[str, bool] = {}
+        for outcome in self.outcomes:
+            kind = outcome.case.kind
+            kinds[kind] = kinds.get(kind, True) and outcome.problem is None
+        return kinds
+
+    def failing(self) -> list[str]:
+        return [kind for kind, passed in self.kinds().items() if not passed]
+
+    def first_problem(self) -> Outcome | None:
+        return next((o for o in self.outcomes if o.problem is not None), None)
+
+    def record(self) -> dict[str, Any]:
+        """The verdict as plain data, for the notebook's output and for statistics."""
+        return {
+            "exercise": self.exercise.id,
+            "part": self.part,
+            "score": self.score,
+            "maximum": self.maximum,
+            "kinds": self.kinds(),
+            "mutated": self.mutated,
+            "misconception": self.misconception.name if self.misconception else None,
+            "reason": self.reason(),
+        }
+
+    def reason(self) -> str:
+        """One sentence on why points were lost; empty when none were."""
+        if self.passed:
+            return ""
+        if self.summary:
+            return self.summary
+        if self.misconception is not None:
+            return self.misconception.sentence
+        return describe(self)
+
+
+def judge(
+    exercise: Exercise,
+    function: Any,
+    part: str,
+    *,
+    seed: str = "0",
+    caller: Caller = call,
+) -> Verdict:
+    """Run one part of an exercise's cases through `caller` and score the result.
+
+    >>> from autograder.exercise import find
+    >>> judge(find("ties/trim"), find("ties/trim").reference, "visible").passed
+    True
+    """
+    verdict = Verdict(exercise, part)
+    name = exercise.function
+    if function is None or function is Ellipsis:
+        verdict.summary = f"`{name}` is not written yet."
+        return verdict
+    if not callable(function):
+        verdict.summary = (
+            f"`{name}` is {type(function).__name__!r}, not a function: run the cell that defines "
+            f"it, and do not use the name for anything else."
+        )
+        return verdict
+    for case in exercise.cases(part, seed):
+        result = caller(function, case)
+        failure = result.failure
+        if failure is not None and failure.kind in NOT_WRITTEN and not verdict.outcomes:
+            verdict.summary = (
+                f"`{name}` is not written yet: replace `raise NotImplementedError()` by your code."
+            )
+            return verdict
+        if failure is not None:
+            problem: str | None = f"stopped with {failure.kind}"
+        else:
+            problem = problem_with(result.value, expected(exercise, case), exercise)
+        verdict.outcomes.append(Outcome(case, result, problem))
+    verdict.mutated = any(outcome.call.mutated for outcome in verdict.outcomes)
+    verdict.score = _score(verdict)
+    if not verdict.passed:
+        verdict.misconception = recognise(verdict)
+    return verdict
+
+
+def expected(exercise: Exercise, case: Case) -> Any:
+    """The reference's result for a case."""
+    return exercise.reference(*case.args, **case.kwargs)
+
+
+def recognise(verdict: Verdict) -> Misconception | None:
+    """The known misconception whose results are the learner's in every case, if there is one."""
+    if all(o.problem is None for o in verdict.outcomes) and not verdict.mutated:
+        return None
+    without_mutation = None
+    for wrong in verdict.exercise.misconceptions:
+        agrees, mutates = _behaves_like(wrong.function, verdict)
+        if agrees and mutates == verdict.mutated:
+            return wrong
+        if agrees and not mutates and without_mutation is None:
+            without_mutation = wrong
+    if all(o.problem is None for o in verdict.outcomes):
+        return None
+    return without_mutation
+
+
+def _behaves_like(wrong: Function, verdict: Verdict) -> tuple[bool, bool]:
+    mutates = False
+    for outcome in verdict.outcomes:
+        theirs = call(wrong, outcome.case)
+        mutates |= theirs.mutated
+        if (theirs.failure is None) != (outcome.call.failure is None):
+            return False, mutates
+        if theirs.failure is None and not same_result(
+            outcome.call.value, theirs.value, verdict.exercise.tolerance
+        ):
+            return False, mutates
+    return True, mutates
+
+
+def _score(verdict: Verdict) -> float:
+    kinds = verdict.kinds()
+    core = {o.case.kind for o in verdict.outcomes if o.case.core}
+    if not all(kinds[kind] for kind in core):
+        return 0.0
+    weights = {o.case.kind: o.case.weight for o in verdict.outcomes if o.case.kind not in core}
+    earned = sum(weight for kind, weight in weights.items() if kinds[kind])
+    share = CORE_SHARE + (1 - CORE_SHARE) * (earned / sum(weights.values()) if weights else 1)
+    if verdict.mutated:
+        share *= MUTATED_SHARE
+    return round(verdict.maximum * share, 2)
+
+
+def describe(verdict: Verdict) -> str:
+    """What failed, in one sentence that names kinds of input and never a hidden value.
+
+    >>> from autograder.exercise import find
+    >>> describe(judge(find("ties/trim"), lambda delta, density: 1 / 0, "hidden"))
+    '`trim` stopped with ZeroDivisionError (line 1) on a plain vector...'
+    """
+    name = verdict.exercise.function
+    first = verdict.first_problem()
+    if first is None:
+        return (
+            f"`{name}` changes the tensors it is given: work on a copy (`.clone()`), the caller "
+            f"still needs its own."
+        )
+    failure = first.call.failure
+    if failure is None:
+        sentence = f"`{name}` {first.problem} on {first.case.kind}"
+    elif failure.kind == "OutOfTime":
+        sentence = f"`{name}` did not finish on {first.case.kind} ({failure.message})"
+    else:
+        where = f" ({failure.line})" if failure.line else ""
+        sentence = f"`{name}` stopped with {failure.kind}{where} on {first.case.kind}"
+        # The words of an exception can hold values, and hidden values stay hidden.
+        if verdict.part == "visible" and failure.message:
+            sentence += f": {failure.message}"
+    others = [kind for kind in verdict.failing() if kind != first.case.kind]
+    if others:
+        sentence += f"; it also fails on {_listed(others)}"
+    return sentence.rstrip(".") + "."
+
+
+def call_text(exercise: Exercise, case: Case) -> str:
+    """A case as the call a learner could type.
+
+    >>> from autograder.exercise import find
+    >>> call_text(find("ties/trim"), find("ties/trim").visible[0])
+    'trim([0.002, -0.001, 0.15, -0.2], 0.5)'
+    """
+    arguments = [shown(value) for value in case.args]
+    arguments += [f"{key}={shown(value)}" for key, value in case.kwargs.items()]
+    return f"{exercise.function}({', '.join(arguments)})"
+
+
+def unmet(exercise: Exercise, function: Any) -> list[str]:
+    """Names of the earlier functions that `function` calls and that fail their own check."""
+    namespace = getattr(function, "__globals__", {})
+    from autograder.exercise import find
+
+    broken = []
+    for other in map(find, exercise.uses):
+        theirs = namespace.get(other.function)
+        if callable(theirs) and not judge(other, theirs, "visible").passed:
+            broken.append(other.function)
+    return broken
+
+
+def _listed(items: Sequence[str]) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+__all__ = ["Outcome", "Verdict", "call_text", "describe", "judge", "recognise", "same", "unmet"]
