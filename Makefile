@@ -1,0 +1,49 @@
+# Two commands for everyone: `make lab` to learn, `make test` to check. Both set themselves up.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help lab test lessons models lint clean
+
+help:
+	@echo "make lab      open the course in JupyterLab (ARGS=--no-browser, ARGS=--port=9000 pass through)"
+	@echo "make test     install with test extras and run the tests"
+	@echo "make lessons  build instructor notebooks and releases from solutions/*/*.py"
+	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
+	@echo "make lint     check format and style"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# torch comes first, so that nothing else pulls in another build of it.
+.venv/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,kernels]'
+	@touch $@
+
+lab: .venv/installed
+	$(BIN)/mergelab lab $(ARGS)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lessons: .venv/installed
+	$(BIN)/mergelab lessons $(ARGS)
+
+models: .venv/installed
+	$(BIN)/python -m mergelab.zoo $(ARGS)
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv build dist
