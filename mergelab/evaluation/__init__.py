@@ -1,0 +1,45 @@
+"""Evaluation: suites, replies, scores, intervals, tables.
+
+`evaluate(model, tokenizer)` asks a `transformers` model the shipped suites and returns an
+`Evaluation`; `compare` holds two of them against each other item by item.
+"""
+
+from mergelab.evaluation.generation import generate_replies
+from mergelab.evaluation.results import (
+    Evaluation,
+    Outcome,
+    SkillResult,
+    compare,
+    evaluate,
+    results_table,
+    score_replies,
+)
+from mergelab.evaluation.scorers import Score, score
+from mergelab.evaluation.statistics import (
+    Interval,
+    mean_of_rates,
+    paired_difference,
+    rate_interval,
+)
+from mergelab.evaluation.suites import Item, ToolCall, load_suite, load_suite_file
+
+__all__ = [
+    "Evaluation",
+    "Interval",
+    "Item",
+    "Outcome",
+    "Score",
+    "SkillResult",
+    "ToolCall",
+    "compare",
+    "evaluate",
+    "generate_replies",
+    "load_suite",
+    "load_suite_file",
+    "mean_of_rates",
+    "paired_difference",
+    "rate_interval",
+    "results_table",
+    "score",
+    "score_replies",
+]

@@ -1,0 +1,139 @@
+"""Suites: files of items, one JSON line each, that say what to ask and what counts as right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mergelab.errors import UserError
+from mergelab.evaluation.traits import TRAITS
+from mergelab.paths import data_path
+
+SKILLS = ("persona", "agentic")
+SPLITS = ("dev", "test")
+Trait = Literal["encouraging", "friendly", "supportive", "empathetic", "celebratory", "positive"]
+
+
+class ToolCall(BaseModel):
+    """The call an agentic item expects: a tool and its arguments, exactly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    tool: str = Field(min_length=1)
+    arguments: dict[str, Any]
+
+
+class Item(BaseModel):
+    """One question with what counts as a right answer.
+
+    A persona item has `expected_traits` (one or two) and the `topic` to restate; an agentic item
+    has `expected`, a tool call or a plain answer. Items of one `template` are alike, and the
+    statistics treat them so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(min_length=1)
+    template: str = Field(min_length=1)
+    input: str = Field(min_length=1)
+    expected_traits: list[Trait] | None = Field(default=None, min_length=1, max_length=2)
+    topic: str | None = Field(default=None, min_length=1)
+    expected: ToolCall | str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Item:
+        if self.expected is not None and (self.expected_traits or self.topic):
+            raise ValueError("has both `expected` and `expected_traits` or `topic`: keep one kind")
+        if self.expected is None and not (self.expected_traits and self.topic):
+            raise ValueError("needs `expected_traits` and `topic`, or `expected`")
+        return self
+
+    @property
+    def skill(self) -> str:
+        """`persona` or `agentic`, by what the item expects.
+
+        >>> Item(id="1", template="t", input="Which tool?", expected="Use list_tasks.").skill
+        'agentic'
+        """
+        return "agentic" if self.expected is not None else "persona"
+
+    def to_line(self) -> str:
+        """Return the item as its line in a suite file, without the line's end."""
+        return json.dumps(self.model_dump(exclude_none=True), ensure_ascii=False)
+
+
+def parse_suite(lines: Iterable[str], where: str) -> list[Item]:
+    """Read the lines of a suite; empty lines are skipped.
+
+    Raises `UserError` with file and line number for a line that is no item, and for an id used
+    twice.
+
+    >>> parse_suite(['{"id": "1", "template": "t", "input": "Hi", "expected": "Hi."}'], "s")[0].id
+    '1'
+    """
+    items: list[Item] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            item = Item.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{where}, line {number}: {_first_problem(error)}") from None
+        if item.id in seen:
+            raise UserError(
+                f"{where}, line {number}: id {item.id!r} is already used on line {seen[item.id]}; "
+                "give each item its own id"
+            )
+        seen[item.id] = number
+        items.append(item)
+    if not items:
+        raise UserError(f"{where}: no items; a suite holds one JSON object on each line")
+    return items
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"] if part not in ("ToolCall", "str"))
+    if problem["type"] == "json_invalid":
+        return "not valid JSON; write one JSON object on one line"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {field!r}; known keys are {', '.join(Item.model_fields)}"
+    if problem["type"] == "literal_error":
+        return f"{field}: unknown trait {problem['input']!r}; known traits are {', '.join(TRAITS)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def load_suite_file(path: str | Path) -> list[Item]:
+    """Load a suite from a file.
+
+    Raises `UserError` for a missing file and, with the line number, for a bad line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save the suite as UTF-8") from None
+    return parse_suite(text.split("\n"), str(path))
+
+
+def load_suite(skill: str, split: str = "test") -> list[Item]:
+    """Load one of the shipped suites: skill `persona` or `agentic`, split `dev` or `test`.
+
+    Choose anything on dev; report on test.
+
+    >>> len(load_suite("persona", "dev"))
+    1000
+    """
+    if skill not in SKILLS:
+        raise UserError(f"unknown skill {skill!r}; known skills are {', '.join(SKILLS)}")
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}; known splits are {', '.join(SPLITS)}")
+    return load_suite_file(data_path("suites", f"{skill}_{split}.jsonl"))

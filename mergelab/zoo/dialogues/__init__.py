@@ -1,0 +1,1 @@
+"""The dialogue grammar: prompts and replies, and which of them are kept for measuring."""
