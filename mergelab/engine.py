@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections import defaultdict
@@ -167,7 +168,7 @@ class _Run:
                 self.progress(done, total, tensor.name)
             value = self._merged(tensor)
             with self.timed("write"):
-                put(tensor.name, value.to("cpu", tensor.dtype))
+                put(tensor.name, _rounded(tensor, value))
         if self.progress:
             self.progress(total, total, "")
 
@@ -193,6 +194,7 @@ class _Run:
             torch.zeros_like(origin) if change is None else change.to(self.device)
             for change in changes
         ]
+        self._check_finite(tensor, origin, inputs)
         in_weights = origin is not None and plan.space == "weights"
         operands = [origin + change for change in inputs] if in_weights else inputs
         try:
@@ -207,7 +209,6 @@ class _Run:
         except ValueError as error:
             raise UserError(f"{tensor.name}: {error}") from None
         value = merged.value if in_weights or origin is None else origin + merged.value
-        self._check_finite(tensor, value, origin, inputs)
         change = merged.value - origin if in_weights else merged.value
         counts = merged.counts
         if in_weights:
@@ -238,19 +239,30 @@ class _Run:
         return value
 
     def _check_finite(
-        self, tensor: TensorPlan, value: Tensor, base: Tensor | None, inputs: Sequence[Tensor]
+        self, tensor: TensorPlan, base: Tensor | None, inputs: Sequence[Tensor]
     ) -> None:
-        if bool(torch.isfinite(value).all()):
-            return
-        guilty = [
-            self.plan.sources[number].name
-            for (number, _), change in zip(tensor.inputs, inputs, strict=True)
-            if not bool(torch.isfinite(change).all())
-        ]
-        if base is not None and not bool(torch.isfinite(base).all()):
-            guilty.insert(0, self.plan.base.path.name)
-        cause = f"{', '.join(guilty)} has" if guilty else "merging gave"
-        raise UserError(f"{tensor.name}: {cause} values that are not finite (NaN or infinity)")
+        """Refuse NaN and infinity before merging: trim and election would lose track of them."""
+        operands = [] if base is None else [(self.plan.base.path.name, base)]
+        for (number, _), change in zip(tensor.inputs, inputs, strict=True):
+            operands.append((self.plan.sources[number].name, change))
+        for name, operand in operands:
+            if not _is_finite(operand):
+                raise UserError(
+                    f"{name}: '{tensor.name}' holds NaN or infinity; it cannot be merged"
+                )
+
+
+def _rounded(tensor: TensorPlan, value: Tensor) -> Tensor:
+    """The one rounding of a merge, on the CPU; float16 is the dtype that values may not fit."""
+    rounded = value.to("cpu", tensor.dtype)
+    if tensor.dtype == torch.float16 and not bool(torch.isfinite(rounded).all()):
+        raise UserError(f"{tensor.name}: values do not fit float16; use bfloat16 or float32")
+    return rounded
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all entries are finite; a finite sum says so in one pass, without a mask."""
+    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def _change(plan: Plan, tensor: TensorPlan, number: int, name: str) -> Tensor | None:

@@ -10,6 +10,7 @@ itself, keep every tie at the threshold, elect by weighted mass, give an exact d
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,22 @@ def kept_count(size: int, density: float) -> int:
     return min(size, max(1, math.floor(density * size + 0.5)))
 
 
+def kth_largest(values: Tensor, k: int) -> float:
+    """The k-th largest of all entries, `1 <= k <= n`, found by selection rather than sorting.
+
+    NumPy's partition uses the processor's vector instructions and is many times faster than
+    `torch.kthvalue` on a CPU; elsewhere `kthvalue` saves the way back.
+
+    >>> kth_largest(torch.tensor([[3.0, 1.0], [2.0, 5.0]]), 2)
+    3.0
+    """
+    flat = values.flatten()
+    place = flat.numel() - k
+    if flat.device.type != "cpu":
+        return float(flat.kthvalue(place + 1).values)
+    return float(np.partition(computing(flat).numpy(), place)[place])
+
+
 def trim(delta: Tensor, density: float) -> Tensor:
     """Keep the largest entries by magnitude, set the others to zero.
 
@@ -65,7 +82,7 @@ def trim(delta: Tensor, density: float) -> Tensor:
     if k == delta.numel():
         return delta.clone()
     magnitude = delta.abs()
-    threshold = magnitude.flatten().kthvalue(delta.numel() - k + 1).values
+    threshold = kth_largest(magnitude, k)
     return torch.where(magnitude >= threshold, delta, torch.zeros_like(delta))
 
 
