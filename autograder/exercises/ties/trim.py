@@ -26,8 +26,8 @@ magnitude, and set all others to zero.
 HINTS = (
     "Work on `delta.abs().flatten()`. Which element of it, once sorted, is the threshold?",
     "With `k` known, sort the magnitudes in descending order and take element `k - 1` as the "
-    "threshold; then keep `delta` where its magnitude is at least that, and `torch.zeros_like(delta)` elsewhere "
-    "(`torch.where`).",
+    "threshold; `torch.where` then keeps `delta` where its magnitude is at least that, and "
+    "`torch.zeros_like(delta)` elsewhere.",
 )
 
 

@@ -1,0 +1,102 @@
+"""Opens the course in JupyterLab: lessons in place, nbgrader set up, the start page in front."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from autograder.courses import Course, api, environment, succeed
+from autograder.release import contents
+from autograder.startpage import start_page
+from autograder.workbench import Placed, Record, place, place_file
+from mergelab.errors import UserError
+
+START = "START.md"
+# JupyterLab asks about news on its first start, and shows Markdown as text: neither helps here.
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+    "@jupyterlab/docmanager-extension/plugin": {
+        "defaultViewers": {"markdown": "Markdown Preview"},
+    },
+}
+
+
+def set_up(course: Course) -> Placed:
+    """Everything before the server starts; on a second run only what has changed.
+
+    Raises `UserError` if there is no lesson to put into place.
+    """
+    if not course.released():
+        raise UserError(f"{course.lessons}: holds no lessons; run `mergelab lessons`")
+    placed = place(course.lessons, course.work)
+    record = Record(course.work)
+    place_file(start_page(course).encode(), Path(START), course.work, record, Placed())
+    record.save()
+    course.prepare()
+    _write_settings(Path(course.environment()["JUPYTERLAB_SETTINGS_DIR"]))
+    _release(course)
+    return placed
+
+
+def command(course: Course, arguments: Sequence[str]) -> list[str]:
+    """The command line that serves the course; `arguments` go to JupyterLab as they are."""
+    return [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={course.work}",
+        f"--LabApp.default_url=/lab/tree/{START}",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *arguments,
+    ]
+
+
+def serve(course: Course, arguments: Sequence[str]) -> None:
+    """Become the JupyterLab server."""
+    os.chdir(course.work)
+    variables = {**os.environ, **course.environment()}
+    line = command(course, arguments)
+    sys.stdout.flush()
+    os.execve(line[0], line, variables)
+
+
+def _write_settings(folder: Path) -> None:
+    """Settings for a first start; what a person has changed since stays."""
+    for name, values in SETTINGS.items():
+        path = folder / f"{name}.jupyterlab-settings"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _release(course: Course) -> None:
+    """Put the released lessons into the exchange, so that JupyterLab's Assignment List has them."""
+    stamp = course.state / "released.json"
+    digests = {
+        lesson: hashlib.sha256(repr(contents(course.lessons / lesson)).encode()).hexdigest()
+        for lesson in course.released()
+    }
+    try:
+        before = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    stale = [lesson for lesson, digest in digests.items() if before.get(lesson) != digest]
+    if not stale:
+        return
+    with environment(course.environment()):
+        grader = api(course)
+        for lesson in stale:
+            grader.coursedir.assignment_id = lesson
+            from nbgrader.utils import capture_log
+
+            sender = grader.exchange.ReleaseAssignment(
+                coursedir=grader.coursedir, authenticator=grader.authenticator, parent=grader
+            )
+            sender.force = True
+            succeed(capture_log(sender), f"{lesson}: cannot be put into the exchange")
+    stamp.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")

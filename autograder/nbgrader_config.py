@@ -1,0 +1,56 @@
+"""nbgrader's settings for this course, found with JUPYTER_CONFIG_PATH=<repository>/autograder.
+
+Everything that grading writes lies in one folder that git ignores: `autograder/course/`, or the
+folder named by MERGELAB_COURSE. MERGELAB_ROOT names another repository of lessons.
+"""
+
+import os
+from pathlib import Path
+
+from traitlets.config import Config
+
+# traitlets provides `c` when it reads this file as a configuration.
+c = globals().get("c", Config())
+
+ROOT = Path(os.environ.get("MERGELAB_ROOT") or Path(__file__).resolve().parent.parent)
+COURSE = Path(os.environ.get("MERGELAB_COURSE") or ROOT / "autograder" / "course")
+COURSE.mkdir(parents=True, exist_ok=True)
+
+c.CourseDirectory.course_id = "mergelab"
+c.CourseDirectory.root = str(ROOT)
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "lessons"
+for step in ("submitted", "autograded", "feedback"):
+    folder = COURSE / step
+    inside = folder.is_relative_to(ROOT)
+    c.CourseDirectory[f"{step}_directory"] = str(folder.relative_to(ROOT) if inside else folder)
+c.CourseDirectory.db_url = f"sqlite:///{COURSE / 'gradebook.db'}"
+
+c.Exchange.root = str(COURSE / "exchange")
+c.Exchange.cache = str(COURSE / "cache")
+
+# A release copies every file beside the notebook, and the text source holds the solutions; and a
+# submitted torch.py would be imported in place of torch.
+c.CourseDirectory.ignore = [
+    ".ipynb_checkpoints",
+    "__pycache__",
+    "feedback",
+    "*.py",
+    "*.pyc",
+    "*.new.ipynb",
+]
+
+# A cell that a learner has deleted counts 0; without this it stops the grading of the class.
+c.OverwriteCells.add_missing_cells = True
+
+c.Execute.timeout = 60
+c.Execute.extra_arguments = ["--IPKernelApp.log_level=40"]
+c.Autograde.autograde_preprocessors = [
+    "autograder.execution.ExecuteDefinitions",
+    "nbgrader.preprocessors.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]

@@ -1,0 +1,322 @@
+"""Grades one's own work in one step: submit, collect, autograde and feedback, by nbgrader.
+
+Everything happens in a private course folder; the learner's notebook is only read. The kernel that
+runs the learner's code also holds the tests ("stock mode"): right for studying alone, and said so.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograder.checking import parse_call
+from autograder.courses import Course, api, environment, succeed
+from autograder.exercise import find
+from autograder.feedback import MIME
+from mergelab.errors import UserError
+
+MODE = "stock"
+LEARNER = "me"
+NOTEBOOK_LIMIT = 20_000_000
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Part:
+    """One graded cell: its score, and why it is not the maximum."""
+
+    part: str
+    score: float
+    maximum: float
+    reason: str = ""
+    misconception: str | None = None
+
+
+@dataclass
+class Result:
+    """One exercise of a submission, or one written answer."""
+
+    id: str
+    title: str
+    parts: list[Part] = field(default_factory=list)
+    written: bool = False
+
+    @property
+    def score(self) -> float:
+        return sum(part.score for part in self.parts)
+
+    @property
+    def maximum(self) -> float:
+        return sum(part.maximum for part in self.parts)
+
+    @property
+    def reasons(self) -> list[str]:
+        return list(dict.fromkeys(part.reason for part in self.parts if part.reason))
+
+
+@dataclass
+class Submission:
+    """What `mergelab submit` found."""
+
+    lesson: str
+    notebook: str
+    results: list[Result]
+    feedback: str
+    notes: list[str] = field(default_factory=list)
+    mode: str = MODE
+
+    @property
+    def score(self) -> float:
+        return sum(result.score for result in self.results if not result.written)
+
+    @property
+    def maximum(self) -> float:
+        return sum(result.maximum for result in self.results if not result.written)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {
+            "lesson": self.lesson,
+            "notebook": self.notebook,
+            "mode": self.mode,
+            "score": self.score,
+            "maximum": self.maximum,
+            "exercises": [
+                {
+                    "id": result.id,
+                    "title": result.title,
+                    "score": result.score,
+                    "maximum": result.maximum,
+                    "parts": [asdict(part) for part in result.parts],
+                }
+                for result in self.results
+                if not result.written
+            ],
+            "written": [
+                {"id": r.id, "maximum": r.maximum, "answered": not r.reasons}
+                for r in self.results
+                if r.written
+            ],
+            "notes": self.notes,
+            "feedback": self.feedback,
+        }
+
+
+def submit(course: Course, target: str, progress: Progress | None = None) -> Submission:
+    """Grade a lesson: `target` is its name, its folder, or a notebook.
+
+    Raises `UserError` if there is no such lesson or the notebook cannot be graded.
+    """
+    tell = progress or (lambda _: None)
+    lesson, path = locate(course, target)
+    notes: list[str] = []
+    notebook = read_submission(path, nbformat.read(course.release(lesson), as_version=4), notes)
+
+    private = _private_course(course, lesson)
+    with environment(private.prepare()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
+        grader = api(
+            private,
+            source_directory=str(course.solutions),
+            root=str(private.root),
+        )
+        tell("reading the exercises")
+        _open_gradebook(grader, private, lesson)
+        tell("handing in")
+        _hand_in(grader, private, lesson, notebook)
+        succeed(grader.collect(lesson), f"{lesson}: cannot be collected")
+        tell("running your functions")
+        succeed(grader.autograde(lesson, LEARNER), f"{path}: cannot be graded")
+        tell("writing the feedback")
+        succeed(grader.generate_feedback(lesson, LEARNER), f"{lesson}: no feedback")
+        results = _results(grader, private, lesson)
+    feedback = private.state / "feedback" / LEARNER / lesson / f"{lesson}.html"
+    kept = course.state / "self-study" / f"{lesson}.html"
+    shutil.copyfile(feedback, kept)
+    return Submission(lesson, str(path), results, str(kept), notes)
+
+
+def locate(course: Course, target: str) -> tuple[str, Path]:
+    """Lesson and notebook that a lesson's name, a folder or a notebook's path stands for."""
+    given = Path(target)
+    if given.suffix == ".ipynb" or (given.exists() and given.is_dir()):
+        path = given if given.suffix == ".ipynb" else given / f"{given.resolve().name}.ipynb"
+        lesson = path.stem
+        if lesson not in course.released():
+            lesson = path.resolve().parent.name
+    else:
+        lesson = target.strip("/")
+        path = course.work / lesson / f"{lesson}.ipynb"
+    course.release(lesson)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there is no notebook to submit; `mergelab lab` puts the lessons into work/"
+        )
+    return lesson, path
+
+
+def read_submission(path: Path, release: NotebookNode, notes: list[str]) -> NotebookNode:
+    """A learner's notebook, checked before anything runs; what was set right goes into `notes`.
+
+    Raises `UserError` if it is not a notebook of this lesson.
+    """
+    if path.stat().st_size > NOTEBOOK_LIMIT:
+        raise UserError(
+            f"{path}: {path.stat().st_size // 1_000_000} MB is too large to grade; clear the "
+            f"outputs (Edit, Clear All Outputs) and save"
+        )
+    try:
+        notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        if notebook.nbformat != 4:
+            raise UserError(
+                f"{path}: is in notebook format {notebook.nbformat}; open it in JupyterLab and save"
+            )
+        for cell in notebook.cells:
+            cell.outputs = [] if cell.cell_type == "code" else None
+            if cell.outputs is None:
+                del cell["outputs"]
+        # Ids missing from files that other tools wrote are added without a word.
+        _, notebook = nbformat.validator.normalize(notebook)
+        nbformat.validate(notebook)
+    except UserError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise UserError(
+            f"{path}: cannot be read as a notebook ({kind}); open it in JupyterLab and save, or "
+            f"start again from a fresh copy"
+        ) from None
+    official = {_grade_id(cell): cell for cell in release.cells if _grade_id(cell)}
+    found: set[str] = set()
+    for cell in notebook.cells:
+        grade_id = _grade_id(cell)
+        if not grade_id:
+            continue
+        if grade_id in found or grade_id not in official:
+            # A copied cell carries the metadata along; the first is the one that counts.
+            del cell.metadata["nbgrader"]
+            if grade_id in found:
+                notes.append(f"the cell {grade_id} is there twice; the first one counts")
+            continue
+        found.add(grade_id)
+        cell.metadata["nbgrader"] = official[grade_id].metadata["nbgrader"]
+    if not found:
+        raise UserError(f"{path}: holds no exercise of this lesson; is it another notebook?")
+    notes += [
+        f"the cell {grade_id} is missing and counts 0"
+        for grade_id, cell in official.items()
+        if grade_id not in found and cell.metadata["nbgrader"]["solution"]
+    ]
+    return notebook
+
+
+def _grade_id(cell: NotebookNode) -> str | None:
+    marked = cell.metadata.get("nbgrader")
+    return marked.get("grade_id") if isinstance(marked, dict) else None
+
+
+def _private_course(course: Course, lesson: str) -> Course:
+    """A course of one's own for this version of a lesson; older versions are removed.
+
+    nbgrader refuses to change the cells of a lesson that has been submitted, so every version of
+    the instructor notebook gets its own gradebook.
+    """
+    source = course.solutions / lesson / f"{lesson}.ipynb"
+    if not source.is_file():
+        raise UserError(f"{source}: not found; run `mergelab lessons {lesson}`")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    home = course.state / "self-study"
+    root = home / f"{lesson}-{digest}"
+    root.mkdir(parents=True, exist_ok=True)
+    for other in home.glob(f"{lesson}-*"):
+        if other != root and other.is_dir():
+            shutil.rmtree(other)
+    return Course(root, root)
+
+
+def _open_gradebook(grader: Any, private: Course, lesson: str) -> None:
+    if lesson in grader.get_released_assignments() and (private.root / "gradebook.db").is_file():
+        return
+    succeed(grader.generate_assignment(lesson), f"{lesson}: cannot be prepared for grading")
+    succeed(grader.release_assignment(lesson), f"{lesson}: cannot be released")
+
+
+def _hand_in(grader: Any, private: Course, lesson: str, notebook: NotebookNode) -> None:
+    """Write the notebook aside and submit it to the private exchange."""
+    from nbgrader.utils import capture_log
+
+    desk = private.root / "desk" / lesson
+    shutil.rmtree(desk, ignore_errors=True)
+    desk.mkdir(parents=True)
+    nbformat.write(notebook, desk / f"{lesson}.ipynb")
+    inbound = private.exchange / "mergelab" / "inbound"
+    for old in inbound.glob(f"{LEARNER}+{lesson}+*"):
+        shutil.rmtree(old)
+    for step in ("submitted", "autograded", "feedback"):
+        shutil.rmtree(private.state / step, ignore_errors=True)
+    shutil.rmtree(private.state / "cache", ignore_errors=True)
+    grader.coursedir.assignment_id, grader.coursedir.student_id = lesson, LEARNER
+    sender = grader.exchange.Submit(
+        coursedir=grader.coursedir, authenticator=grader.authenticator, parent=grader
+    )
+    sender.assignment_dir = os.fspath(desk.parent)
+    succeed(capture_log(sender), f"{lesson}: cannot be submitted")
+
+
+def _results(grader: Any, private: Course, lesson: str) -> list[Result]:
+    """Scores from the gradebook, reasons from the graded notebook, in the lesson's order."""
+    graded = nbformat.read(
+        private.state / "autograded" / LEARNER / lesson / f"{lesson}.ipynb", as_version=4
+    )
+    results: dict[str, Result] = {}
+    with grader.gradebook as gradebook:
+        sources = {
+            cell.name: cell.source for cell in gradebook.find_notebook(lesson, lesson).source_cells
+        }
+        scores = {
+            grade.name: grade
+            for grade in gradebook.find_submission_notebook(lesson, lesson, LEARNER).grades
+        }
+        for cell in graded.cells:
+            grade = scores.get(_grade_id(cell) or "")
+            if grade is None:
+                continue
+            call = parse_call(sources[grade.name])
+            if call is None:
+                answered = grade.auto_score != 0
+                reason = "" if answered else "No answer yet."
+                part = Part("written", 0.0, grade.max_score, reason)
+                results[grade.name] = Result(grade.name, grade.name, [part], written=True)
+                continue
+            exercise, _, name = call
+            result = results.setdefault(exercise, Result(exercise, find(exercise).title))
+            score = float(grade.auto_score or 0.0)
+            result.parts.append(_part(cell, name, score, float(grade.max_score)))
+    return list(results.values())
+
+
+def _part(cell: NotebookNode, name: str, score: float, maximum: float) -> Part:
+    for output in cell.outputs:
+        verdict = output.get("data", {}).get(MIME)
+        if verdict:
+            return Part(name, score, maximum, verdict["reason"], verdict["misconception"])
+    if score == maximum:
+        return Part(name, score, maximum)
+    for output in cell.outputs:
+        if output.output_type == "error":
+            if output.ename == "NameError":
+                missing = output.evalue.split("'")[1] if "'" in output.evalue else "a name"
+                reason = f"`{missing}` is not defined: its cell is missing or stops with an error."
+            else:
+                reason = f"Grading stopped with {output.ename}."
+            return Part(name, score, maximum, reason)
+    return Part(name, score, maximum, "The cell gave no result.")
