@@ -1,4 +1,4 @@
-"""A conversation with a small model: prompt in, greedy reply out, history kept."""
+"""A conversation with a model: prompt in, greedy reply out, with or without memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ import torch
 class Chat:
     """A conversation with a `transformers` model through its tokenizer's chat template.
 
-    `history` holds the messages so far; the oldest are left out when they no longer fit the
-    model's context.
+    With `memory` the messages so far are part of each prompt, the oldest left out when they no
+    longer fit the model's context; without it each prompt stands alone.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, system: str | None = None, max_new_tokens: int = 96
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        system: str | None = None,
+        max_new_tokens: int = 96,
+        memory: bool = False,
     ) -> None:
-        self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
+        self.model, self.tokenizer = model, tokenizer
+        self.max_new_tokens, self.memory = max_new_tokens, memory
         self.system = [{"role": "system", "content": system}] if system else []
         self.history: list[dict[str, str]] = []
 
     def say(self, prompt: str) -> str:
-        """The model's reply to `prompt`, which both join the history."""
+        """The model's reply to `prompt`, and both join the history."""
+        if not self.memory:
+            self.history = []
         self.history.append({"role": "user", "content": prompt})
         tokens = self._fitting()
         with torch.inference_mode():

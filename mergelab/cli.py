@@ -125,20 +125,19 @@ def evaluate(
     """
     from mergelab.checkpoints.loading import load_model
     from mergelab.evaluation import evaluate as evaluate_model
-    from mergelab.evaluation import evaluation_table
+    from mergelab.evaluation import results_table
 
     _quiet_transformers()
-    names, results = _labels(models), {}
+    results = []
     with _progress("evaluating") as progress:
-        for done, (name, reference) in enumerate(zip(names, models, strict=True)):
+        for done, (name, reference) in enumerate(zip(_labels(models), models, strict=True)):
             progress(done, len(models), name)
             model, tokenizer = load_model(reference)
-            results[name] = evaluate_model(model, tokenizer, split=split, limit=limit)
-        progress(len(models), len(models), "")
+            results.append(evaluate_model(model, tokenizer, split=split, limit=limit, name=name))
     if as_json:
-        _print_json({name: result.to_dict() for name, result in results.items()})
+        _print_json([result.to_dict(outcomes=False) for result in results])
         return
-    _print(evaluation_table(results))
+    _print(results_table(results))
 
 
 @app.command()
@@ -146,8 +145,12 @@ def chat(
     model: Annotated[str, typer.Argument(help="A model folder, an adapter, a shipped name.")],
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 96,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="Keep the conversation; the course's models know one turn."),
+    ] = False,
 ) -> None:
-    """Talk to a model; an empty line or Ctrl-D ends it.
+    """Talk to a model; an empty line or Ctrl-D ends it. Each prompt stands alone, or --memory.
 
     Example: `mergelab chat task_api_persona`
     """
@@ -155,7 +158,7 @@ def chat(
     from mergelab.checkpoints.loading import load_model
 
     _quiet_transformers()
-    talk = Chat(*load_model(model), system=system, max_new_tokens=max_tokens)
+    talk = Chat(*load_model(model), system=system, max_new_tokens=max_tokens, memory=memory)
     interactive = sys.stdin.isatty()
     if interactive:
         print(f"{model} is listening. An empty line or Ctrl-D ends the conversation.")
@@ -225,7 +228,9 @@ def _print_json(value: Any) -> None:
 def main() -> None:
     """Run the command line; bad input prints one line and exits with status 2."""
     for plugged in entry_points(group="mergelab.commands"):
-        app.command(name=plugged.name)(plugged.load())
+        function = plugged.load()
+        settings = getattr(function, "context_settings", None)
+        app.command(name=plugged.name, context_settings=settings)(function)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         status = app(standalone_mode=False)
