@@ -203,6 +203,7 @@ class _Run:
                 operands,
                 tensor.settings,
                 tensor.per_source,
+                base=origin,
                 seed=self.seed,
                 streams=[stream_of(plan, number, tensor.name) for number, _ in tensor.inputs],
             )
@@ -230,7 +231,7 @@ class _Run:
                 gram=_reorder(task_gram, listed),
                 merged_square=square,
                 weight_gram=_reorder(counts.gram, listed) if plan.space == "weights" else None,
-                linear_fallback=plan.method.name == "slerp" and is_linear(angle(*operands)),
+                linear_fallback=plan.method.ordered and is_linear(angle(*operands)),
                 rescale=tuple(_rescale(plan, tensor, i) for i in listed)
                 if plan.method.random
                 else (),

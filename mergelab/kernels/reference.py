@@ -45,14 +45,16 @@ def merge_tensor(
     settings: Mapping[str, Any],
     per_source: Sequence[Mapping[str, Any]],
     *,
+    base: Tensor | None = None,
     seed: int = 0,
     streams: Sequence[int] = (),
 ) -> Merged:
     """Merge same-shaped fp32 tensors with `method`.
 
     `inputs`: task vectors, or full weights. `settings`: the merge's parameters; `per_source`: each
-    source's, in the order of `inputs`. `seed` and `streams` (one per source) name the random
-    numbers. Raises `ValueError` as the method does.
+    source's, in the order of `inputs`. `base`: the base's tensor, for methods that look at it.
+    `seed` and `streams` (one per source) name the random numbers. Raises `ValueError` as the
+    method does.
 
     >>> from mergelab.methods import REGISTRY
     >>> tau = [torch.tensor([0.5, 0.01]), torch.tensor([-0.25, 0.02])]
@@ -67,7 +69,7 @@ def merge_tensor(
             method.prepare(tensor, **_accepted(method.prepare, {**settings, **own, **numbers}))
             for tensor, own, numbers in zip(inputs, per_source, random, strict=True)
         ]
-    combining = _accepted(method.combine, settings)
+    combining = _accepted(method.combine, {**settings, "base": base})
     if any("weight" in own for own in per_source):
         combining["weights"] = [own["weight"] for own in per_source]
     value = method.combine(prepared, **combining)

@@ -4,22 +4,47 @@ Ground floor: this package imports nothing of `mergelab` and only torch and nump
 be read, tested and run by itself. Each method has its file; `REGISTRY` maps the name a recipe
 uses to the method's declaration.
 
->>> sorted(REGISTRY)
-['dare_linear', 'dare_ties', 'linear', 'slerp', 'task_arithmetic', 'ties']
+>>> REGISTRY["ties"].paper
+'Yadav et al. 2023, arXiv 2306.01708'
 """
 
 from mergelab.methods import dare as _dare
+from mergelab.methods import della as _della
 from mergelab.methods import linear as _linear
+from mergelab.methods import model_stock as _model_stock
+from mergelab.methods import pruning as _pruning
+from mergelab.methods import sce as _sce
 from mergelab.methods import slerp as _slerp
+from mergelab.methods import spherical as _spherical
+from mergelab.methods import swap as _swap
 from mergelab.methods import ties as _ties
 from mergelab.methods.dare import dare, dare_linear, dare_ties, drop, keep_mask
 from mergelab.methods.declaration import Method, Parameter
+from mergelab.methods.della import della, della_linear, keep_probability, magprune
 from mergelab.methods.linear import linear, task_arithmetic
+from mergelab.methods.model_stock import interpolation_ratio, model_stock
+from mergelab.methods.pruning import band, breadcrumbs, breadcrumbs_ties, magnitude_prune
+from mergelab.methods.sce import sce
 from mergelab.methods.slerp import angle, slerp
+from mergelab.methods.spherical import karcher, multislerp, nuslerp
+from mergelab.methods.swap import arcee_fusion, nearswap
 from mergelab.methods.ties import disjoint_merge, elect_sign, kept_count, ties, trim
 
 REGISTRY: dict[str, Method] = {
-    method.name: method for module in (_linear, _slerp, _ties, _dare) for method in module.METHODS
+    method.name: method
+    for module in (
+        _linear,
+        _slerp,
+        _spherical,
+        _ties,
+        _dare,
+        _della,
+        _pruning,
+        _model_stock,
+        _sce,
+        _swap,
+    )
+    for method in module.METHODS
 }
 
 __all__ = [
@@ -27,15 +52,31 @@ __all__ = [
     "Method",
     "Parameter",
     "angle",
+    "arcee_fusion",
+    "band",
+    "breadcrumbs",
+    "breadcrumbs_ties",
     "dare",
     "dare_linear",
     "dare_ties",
+    "della",
+    "della_linear",
     "disjoint_merge",
     "drop",
     "elect_sign",
+    "interpolation_ratio",
+    "karcher",
     "keep_mask",
+    "keep_probability",
     "kept_count",
     "linear",
+    "magnitude_prune",
+    "magprune",
+    "model_stock",
+    "multislerp",
+    "nearswap",
+    "nuslerp",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

@@ -89,6 +89,15 @@ def _slerp_pair(deltas: list[Tensor], t: float = 0.5) -> Tensor:
     return slerp(deltas[0], deltas[1], t)
 
 
+SPACE = Parameter(
+    "space",
+    "auto",
+    "what the arc joins: full weights, or the changes made to the base "
+    "(auto: task vectors where there is a base)",
+    choices=("auto", "weights", "task_vectors"),
+    source="mergekit: slerp joins weights, nuslerp with a base joins task vectors",
+)
+
 METHODS = (
     Method(
         name="slerp",
@@ -105,14 +114,7 @@ METHODS = (
                 high=1.0,
                 source="Shoemake 1985, section 3.3",
             ),
-            Parameter(
-                "space",
-                "auto",
-                "what the arc joins: full weights, or the changes made to the base "
-                "(auto: task vectors where there is a base)",
-                choices=("auto", "weights", "task_vectors"),
-                source="mergekit: slerp joins weights, nuslerp with a base joins task vectors",
-            ),
+            SPACE,
         ),
         min_sources=2,
         max_sources=2,

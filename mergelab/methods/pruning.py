@@ -1,0 +1,177 @@
+"""Pruning by magnitude before adding up: magnitude_prune and Model Breadcrumbs.
+
+Trim keeps the largest changes. Breadcrumbs (Davari and Belilovsky 2023, arXiv 2312.06795) also
+throws away the very largest, taken for outliers, and keeps a band between the two.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mergelab.methods.declaration import (
+    DENSITY,
+    LAMBDA,
+    WEIGHT,
+    Method,
+    Parameter,
+    as_deltas,
+    common_dtype,
+    per_source,
+)
+from mergelab.methods.linear import task_arithmetic
+from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge, kept_count, trim
+
+GAMMA_DEFAULT = 0.01
+
+
+def band(delta: Tensor, density: float, gamma: float = GAMMA_DEFAULT) -> Tensor:
+    """Keep a band of magnitudes: without the largest and without the smallest entries.
+
+    `delta`: a task vector of any shape. `density`: the fraction kept, counted as in `trim`.
+    `gamma`: the fraction of the largest entries removed first, `floor(gamma * n + 0.5)` of them;
+    fewer where density and gamma together exceed 1. Entries as large as the band's ends stay, ties
+    too. Returns a new tensor of the same shape and dtype.
+
+    Raises `ValueError` if `density` or `gamma` lies outside [0, 1].
+
+    Source: Davari and Belilovsky 2023, section 3.2 (their masks are per layer).
+
+    >>> band(torch.tensor([9.0, 0.1, -2.0, 1.0, 0.2]), density=0.4, gamma=0.2)
+    tensor([ 0.,  0., -2.,  1.,  0.])
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must lie between 0 and 1, got {gamma}")
+    size = delta.numel()
+    kept = kept_count(size, density)
+    if kept == 0:
+        return torch.zeros_like(delta)
+    above = min(math.floor(gamma * size + 0.5), size - kept)
+    magnitude = delta.abs()
+    ordered = magnitude.flatten().sort(descending=True).values
+    inside = (magnitude <= ordered[above]) & (magnitude >= ordered[above + kept - 1])
+    return torch.where(inside, delta, torch.zeros_like(delta))
+
+
+def magnitude_prune(
+    deltas: Sequence[Tensor] | Tensor,
+    density: float | Sequence[float] = 1.0,
+    weights: Sequence[float] | None = None,
+    lam: float = 1.0,
+) -> Tensor:
+    """Trim each task vector, then add them up as in task arithmetic.
+
+    `deltas`: N task vectors of one shape; the result has their shape and dtype and is to be added
+    to the base. Raises `ValueError` as `trim` and `task_arithmetic` do.
+
+    Source: PEFT's `magnitude_prune`.
+
+    >>> magnitude_prune([torch.tensor([1.0, 0.1]), torch.tensor([0.2, -2.0])], density=0.5)
+    tensor([ 1., -2.])
+    """
+    tau = as_deltas(deltas)
+    densities = per_source(density, len(tau), 1.0)
+    trimmed = [trim(delta, d) for delta, d in zip(tau, densities, strict=True)]
+    return task_arithmetic(trimmed, weights, lam).to(common_dtype(deltas))
+
+
+def breadcrumbs(
+    deltas: Sequence[Tensor] | Tensor,
+    density: float | Sequence[float] = 1.0,
+    weights: Sequence[float] | None = None,
+    lam: float = 1.0,
+    gamma: float | Sequence[float] = GAMMA_DEFAULT,
+) -> Tensor:
+    """Keep a band of magnitudes of each task vector, then add them up.
+
+    Shapes and dtypes as in `magnitude_prune`; `density` and `gamma` as in `band`, one number or
+    one per source. Raises `ValueError` as `band` does.
+
+    Source: Davari and Belilovsky 2023, equation 2.
+
+    >>> breadcrumbs([torch.tensor([9.0, 0.1, 2.0])], density=1 / 3, gamma=1 / 3)
+    tensor([0., 0., 2.])
+    """
+    return task_arithmetic(_bands(deltas, density, gamma), weights, lam).to(common_dtype(deltas))
+
+
+def breadcrumbs_ties(
+    deltas: Sequence[Tensor] | Tensor,
+    density: float | Sequence[float] = 1.0,
+    weights: Sequence[float] | None = None,
+    lam: float = 1.0,
+    gamma: float | Sequence[float] = GAMMA_DEFAULT,
+    *,
+    election: str = "mass",
+    zero_sign: str = "zero",
+    divisor: str = "weights",
+) -> Tensor:
+    """Keep a band of magnitudes of each task vector, then elect signs and merge as TIES does.
+
+    Parameters as in `breadcrumbs` and `ties`. Source: mergekit's `breadcrumbs_ties`.
+
+    >>> tau = [torch.tensor([9.0, 0.1, 2.0]), torch.tensor([0.1, 8.0, -1.0])]
+    >>> breadcrumbs_ties(tau, density=1 / 3, gamma=1 / 3)
+    tensor([0., 0., 2.])
+    """
+    kept = _bands(deltas, density, gamma)
+    merged = elect_and_merge(kept, weights, lam, election, zero_sign, divisor)
+    return merged.to(common_dtype(deltas))
+
+
+def _bands(
+    deltas: Sequence[Tensor] | Tensor,
+    density: float | Sequence[float],
+    gamma: float | Sequence[float],
+) -> list[Tensor]:
+    tau = as_deltas(deltas)
+    densities = per_source(density, len(tau), 1.0)
+    gammas = per_source(gamma, len(tau), GAMMA_DEFAULT)
+    return [band(t, d, g) for t, d, g in zip(tau, densities, gammas, strict=True)]
+
+
+def _trim(delta: Tensor, density: float = 1.0) -> Tensor:
+    return trim(delta, density)
+
+
+GAMMA = Parameter(
+    "gamma",
+    GAMMA_DEFAULT,
+    "fraction of the largest changes that is removed as outliers",
+    low=0.0,
+    high=1.0,
+    per_source=True,
+    source="Davari and Belilovsky 2023 (arXiv 2312.06795)",
+)
+
+METHODS = (
+    Method(
+        name="magnitude_prune",
+        function=magnitude_prune,
+        prepare=_trim,
+        combine=task_arithmetic,
+        summary="trim small changes, add up",
+        paper="PEFT's magnitude_prune",
+        parameters=(WEIGHT, DENSITY, LAMBDA),
+    ),
+    Method(
+        name="breadcrumbs",
+        function=breadcrumbs,
+        prepare=band,
+        combine=task_arithmetic,
+        summary="remove the largest and the smallest changes, add up",
+        paper="Davari and Belilovsky 2023, arXiv 2312.06795",
+        parameters=(WEIGHT, DENSITY, GAMMA, LAMBDA),
+    ),
+    Method(
+        name="breadcrumbs_ties",
+        function=breadcrumbs_ties,
+        prepare=band,
+        combine=elect_and_merge,
+        summary="remove the largest and the smallest changes, elect signs, average what agrees",
+        paper="Davari and Belilovsky 2023, arXiv 2312.06795; mergekit",
+        parameters=(WEIGHT, DENSITY, GAMMA, LAMBDA, *SIGN_PARAMETERS),
+        resolves_conflicts=True,
+    ),
+)
