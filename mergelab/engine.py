@@ -30,6 +30,7 @@ from mergelab.methods.slerp import angle, is_linear
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, parse_recipe, read_recipe
 from mergelab.report import MergeReport, TensorReport
 
+NEAR_BASE = 0.25  # a merge that keeps less of the magnitude is pointed out
 RECIPE_NAME = "mergelab_recipe.yaml"
 _CARRIED = (
     "tokenizer*",
@@ -171,6 +172,12 @@ class _Run:
                 put(tensor.name, _rounded(tensor, value))
         if self.progress:
             self.progress(total, total, "")
+        kept = self.report.total().magnitude_kept
+        if kept is not None and kept < NEAR_BASE:
+            self.report.notes.append(
+                f"{kept:.0%} of the task vectors' magnitude is left, so the merge is close to its "
+                "base; evaluate it before you use it"
+            )
 
     def _merged(self, tensor: TensorPlan) -> Tensor:
         with self.timed("read"):

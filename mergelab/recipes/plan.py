@@ -110,6 +110,8 @@ class _Planner:
             self._check_fits(source)
         groups = self._groups(kept, first)
         layers = sum(group.length for group in groups)
+        tensors = self._tensors(groups, layers)
+        self._note_full_density(tensors)
         return Plan(
             recipe=self.recipe,
             method=self.method,
@@ -119,7 +121,7 @@ class _Planner:
             tokenizer=self._tokenizer(),
             space=self.space,
             layers=layers,
-            tensors=tuple(self._tensors(groups, layers)),
+            tensors=tuple(tensors),
             notes=tuple(self.notes),
         )
 
@@ -271,6 +273,12 @@ class _Planner:
     def _rows(model: Checkpoint) -> int | None:
         name = next((n for n in model.names if "embed_tokens" in n or "wte" in n), None)
         return model.entry(name).shape[0] if name else model.config.get("vocab_size")
+
+    def _note_full_density(self, tensors: Sequence[TensorPlan]) -> None:
+        densities = [own["density"] for t in tensors for own in t.per_source if "density" in own]
+        if densities and min(densities) == 1:
+            done = "dropped" if self.method.random else "trimmed"
+            self.notes.append(f"density is 1, so nothing is {done}; 'density: 0.5' keeps half")
 
     # Laying out the tensors
 
