@@ -29,7 +29,7 @@ def problem_with(value: Any, expected: Tensor, exercise: Exercise) -> str | None
         if what is torch.nn.Parameter:
             return "returned a Parameter: return a plain tensor, for example with `.detach()`"
         return f"returned {_article(what.__name__)}, not a tensor"
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+    if not _plain(value):
         return f"returned a tensor of another layout or device ({value.layout}, {value.device})"
     if value.shape != expected.shape:
         return f"returned shape {tuple(value.shape)} where {tuple(expected.shape)} is expected"
@@ -68,13 +68,17 @@ def same_result(a: Any, b: Any, tolerance: Tolerance) -> bool:
         return type(a) is type(b) and a is None
     if a.shape != b.shape or (a.dtype == torch.bool) != (b.dtype == torch.bool):
         return False
-    if a.layout != torch.strided or a.is_complex():
+    if not _plain(a) or a.is_complex():
         return False
     got, want = (x.detach().to(torch.float64) for x in (a, b))
     if not torch.equal(torch.isnan(got), torch.isnan(want)):
         return False
     got, want = (torch.nan_to_num(x, nan=0.0) for x in (got, want))
     return close(got, want, _name(b.dtype), tolerance)
+
+
+def _plain(value: Tensor) -> bool:
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _near(got: Tensor, want: Tensor, dtype: str, tolerance: Tolerance) -> Tensor:
@@ -93,6 +97,8 @@ def shown(value: Any) -> str:
     '[tensor of shape (100,)]'
     """
     if type(value) is Tensor:
+        if not _plain(value):
+            return f"tensor of layout {value.layout} on {value.device}"
         if value.numel() > SHOWN or value.dim() > 2:
             return f"tensor of shape {tuple(value.shape)}"
         if value.dtype == torch.bool or value.is_complex():

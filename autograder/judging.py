@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autograder.calling import Call, Caller, call, same
+from autograder.calling import Call, Caller, call
 from autograder.compare import problem_with, same_result, shown
 from autograder.exercise import Case, Exercise, Function, Misconception
 
 CORE_SHARE = 0.5
 MUTATED_SHARE = 0.75
+LISTED = 4
 NOT_WRITTEN = ("NotImplementedError",)
 
 
@@ -183,7 +184,7 @@ def describe(verdict: Verdict) -> str:
 
     >>> from autograder.exercise import find
     >>> describe(judge(find("ties/trim"), lambda delta, density: 1 / 0, "hidden"))
-    '`trim` stopped with ZeroDivisionError (line 1) on a plain vector...'
+    '`trim` stopped with ZeroDivisionError (line 1, ...) on every kind of input.'
     """
     name = verdict.exercise.function
     first = verdict.first_problem()
@@ -193,19 +194,22 @@ def describe(verdict: Verdict) -> str:
             f"still needs its own."
         )
     failure = first.call.failure
+    failing = verdict.failing()
+    everywhere = len(failing) == len(verdict.kinds()) > 1
+    kind = "every kind of input" if everywhere else first.case.kind
     if failure is None:
         sentence = f"`{name}` {first.problem} on {first.case.kind}"
     elif failure.kind == "OutOfTime":
         sentence = f"`{name}` did not finish on {first.case.kind} ({failure.message})"
     else:
         where = f" ({failure.line})" if failure.line else ""
-        sentence = f"`{name}` stopped with {failure.kind}{where} on {first.case.kind}"
+        sentence = f"`{name}` stopped with {failure.kind}{where} on {kind}"
         # The words of an exception can hold values, and hidden values stay hidden.
         if verdict.part == "visible" and failure.message:
             sentence += f": {failure.message}"
-    others = [kind for kind in verdict.failing() if kind != first.case.kind]
-    if others:
-        sentence += f"; it also fails on {_listed(others)}"
+    others = [each for each in failing if each != first.case.kind]
+    if others and kind == first.case.kind:
+        sentence += f"; it also fails on {listed(others)}"
     return sentence.rstrip(".") + "."
 
 
@@ -234,10 +238,7 @@ def unmet(exercise: Exercise, function: Any) -> list[str]:
     return broken
 
 
-def _listed(items: Sequence[str]) -> str:
-    if len(items) < 2:
-        return "".join(items)
-    return ", ".join(items[:-1]) + " and " + items[-1]
-
-
-__all__ = ["Outcome", "Verdict", "call_text", "describe", "judge", "recognise", "same", "unmet"]
+def listed(items: Sequence[str]) -> str:
+    if len(items) > LISTED:
+        return f"{', '.join(items[:LISTED])} and {len(items) - LISTED} other kinds of input"
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

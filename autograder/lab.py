@@ -33,11 +33,16 @@ def set_up(course: Course) -> Placed:
     """
     if not course.released():
         raise UserError(f"{course.lessons}: holds no lessons; run `mergelab lessons`")
-    placed = place(course.lessons, course.work)
-    record = Record(course.work)
-    place_file(start_page(course).encode(), Path(START), course.work, record, Placed())
-    record.save()
-    course.prepare()
+    try:
+        placed = place(course.lessons, course.work)
+        record = Record(course.work)
+        place_file(start_page(course).encode(), Path(START), course.work, record, Placed())
+        record.save()
+        course.prepare()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or course.root}: cannot be written ({error.strerror})"
+        ) from None
     _write_settings(Path(course.environment()["JUPYTERLAB_SETTINGS_DIR"]))
     _release(course)
     return placed

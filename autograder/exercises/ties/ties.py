@@ -393,6 +393,7 @@ def hidden(seed: str) -> list[Case]:
         Case("equal magnitudes at the threshold", ([draw.few(24) for _ in range(3)], 0.5)),
         Case("opposite task vectors", ([weak, -weak], 0.5)),
         Case("a single model", (deltas(1, 15), 0.4)),
+        Case("a single entry", ([torch.tensor([0.5]), torch.tensor([-0.75])], 0.5)),
         Case("an empty tensor", ([torch.zeros(0), torch.zeros(0)], 0.5)),
         Case("task vectors that are all zero", ([torch.zeros(6)] * 2, 0.5)),
         Case("bfloat16", (deltas(3, 24, dtype=torch.bfloat16), 0.5)),
