@@ -49,7 +49,8 @@ def linear(
     total = weighted_sum(deltas, weight)
     if normalize:
         divisor = sum(weight)
-        if divisor == 0:
+        # Weights such as .1, .2 and -.3 miss 0 by a rounding; dividing by that is never meant.
+        if abs(divisor) <= 1e-9 * sum(map(abs, weight)):
             raise ValueError(
                 "the weights sum to 0, so their average is undefined; "
                 "use normalize=False or other weights"

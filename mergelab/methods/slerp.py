@@ -18,7 +18,8 @@ def angle(a: Tensor, b: Tensor) -> float:
     """Angle between two tensors seen as flat vectors, in radians, from 0 to pi.
 
     `a` and `b` have one shape; sums run in fp64. The angle with a zero or an empty vector is
-    undefined and comes back as NaN. Raises `ValueError` if the shapes differ.
+    undefined and comes back as NaN, as does one with NaN in it. Raises `ValueError` if the
+    shapes differ.
 
     >>> import torch
     >>> round(angle(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])), 4)
@@ -28,7 +29,7 @@ def angle(a: Tensor, b: Tensor) -> float:
         raise ValueError(f"an angle needs one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     x, y = a.double().flatten(), b.double().flatten()
     norms = math.sqrt(float(x @ x)) * math.sqrt(float(y @ y))
-    if norms == 0:
+    if not norms > 0:  # zero, or NaN, which must not pass for parallel
         return math.nan
     return math.acos(max(-1.0, min(1.0, float(x @ y) / norms)))
 

@@ -58,7 +58,7 @@ def kth_largest(values: Tensor, k: int) -> float:
     place = flat.numel() - k
     if flat.device.type != "cpu":
         return float(flat.kthvalue(place + 1).values)
-    return float(np.partition(computing(flat).numpy(), place)[place])
+    return float(np.partition(computing(flat).detach().numpy(), place)[place])
 
 
 def trim(delta: Tensor, density: float) -> Tensor:
