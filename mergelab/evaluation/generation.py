@@ -11,8 +11,8 @@ from mergelab.evaluation.suites import Item
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# The longest right answer to a suite takes under 60 tokens of the shipped tokenizer.
-MAX_NEW_TOKENS = 80
+# The longest right answer to a suite takes 48 tokens of the shipped tokenizer.
+MAX_NEW_TOKENS = 64
 BATCH_SIZE = 256
 
 
@@ -33,10 +33,14 @@ def generate_replies(
     depend on which prompts share a batch except where two tokens tie to within rounding.
     `progress` is called with the number of prompts just answered.
 
-    Raises `UserError` when the tokenizer has no chat template or no end-of-sequence token.
+    Raises `UserError` when the tokenizer has no chat template or no end-of-sequence token, and for
+    sizes below 1.
     """
     import torch
 
+    for name, size in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if size < 1:
+            raise UserError(f"{name} {size}: must be at least 1")
     if not getattr(tokenizer, "chat_template", None):
         raise UserError("the tokenizer has no chat template; evaluate an instruct or chat model")
     stops = _stop_tokens(model, tokenizer)

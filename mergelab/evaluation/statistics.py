@@ -57,20 +57,31 @@ def rate_interval(
     >>> print(rate_interval([1] * 8, "aabbccdd"))
     1.000 [0.283, 1.000]
     """
+    return _rate_interval(successes, clusters, level, math.inf)
+
+
+def _rate_interval(
+    successes: Sequence[float], clusters: Sequence[Hashable], level: float, most_degrees: float
+) -> Interval:
     values, sums, sizes = _by_cluster(successes, clusters)
     items, groups = len(values), len(sums)
     rate = float(values.mean())
-    squares = (sums - rate * sizes) ** 2
+    spread = sums - rate * sizes
     effective, degrees = float(groups), groups - 1.0
     if groups > 1 and 0 < rate < 1:
-        robust = groups / (groups - 1) * float(squares.sum()) / items**2
+        robust = groups / (groups - 1) * float((spread**2).sum()) / items**2
         binomial = rate * (1 - rate) / items
         effective = items * min(1.0, binomial / robust) if robust > 0 else float(items)
         if robust > binomial * items / (items - 1) * (1 + 1e-9):  # more than clusters of one give
-            degrees = min(degrees, 3 * float(squares.sum() ** 2 / (squares**2).sum()))
-    quantile = _quantile(level, degrees)
-    low, high = _wilson(rate, effective, quantile)
+            degrees = min(degrees, _degrees(spread))
+    low, high = _wilson(rate, effective, _quantile(level, min(degrees, most_degrees)))
     return Interval(rate, low, high, effective)
+
+
+def _degrees(spread: np.ndarray) -> float:
+    """Degrees of freedom of a variance that is the mean of these squares (Satterthwaite)."""
+    squares = spread**2
+    return 3 * float(squares.sum() ** 2 / (squares**2).sum())
 
 
 def mean_of_rates(rates: Sequence[Interval]) -> Interval:
@@ -104,15 +115,21 @@ def paired_difference(
 
     MOVER for correlated rates (Zou, Psychological Methods 12, 2007, 399-413; for two paired
     proportions it is Newcombe's method 10, Statistics in Medicine 17, 1998, 2635-2650), with the
-    correlation of the two rates taken from their cluster sums.
+    correlation of the two rates taken from their cluster sums, and no more degrees of freedom than
+    the clusters' differences support.
 
     >>> print(paired_difference([1, 1, 1, 1, 0, 1], [1, 0, 1, 0, 0, 1], "abcdef"))
     0.333 [-0.160, 0.671]
     """
-    a, b = rate_interval(first, clusters, level=level), rate_interval(second, clusters, level=level)
     _, sums_a, sizes = _by_cluster(first, clusters)
     _, sums_b, _ = _by_cluster(second, clusters)
-    spread_a, spread_b = sums_a - a.estimate * sizes, sums_b - b.estimate * sizes
+    items = sizes.sum()
+    spread_a = sums_a - sums_a.sum() / items * sizes
+    spread_b = sums_b - sums_b.sum() / items * sizes
+    # The few templates on which the two differ decide how well the spread is known.
+    apart = spread_a - spread_b
+    most = _degrees(apart) if apart.any() else math.inf
+    a, b = (_rate_interval(values, clusters, level, most) for values in (first, second))
     scale = math.sqrt(float((spread_a**2).sum()) * float((spread_b**2).sum()))
     correlation = float((spread_a * spread_b).sum()) / scale if scale > 0 else 0.0
     estimate = a.estimate - b.estimate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -18,9 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)}; default all")
     parser.add_argument("--out", type=Path, default=Path("data"), help="folder to fill")
+    parser.add_argument(
+        "--training-steps", type=int, metavar="N", help="train only N steps, to try the build out"
+    )
     options = parser.parse_args(arguments)
+    # A polite end, by which the folder aside is cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        build(options.steps or STEPS, options.out)
+        build(options.steps or STEPS, options.out, training_steps=options.training_steps)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
@@ -22,15 +22,17 @@ from mergelab.zoo.dialogues import slots
 from mergelab.zoo.dialogues.mixture import BASE, dialogues
 from mergelab.zoo.models import (
     ADAPTERS,
+    BASE_SCHEDULE,
     BASE_SEED,
     Adapter,
     build_adapter,
     build_base,
-    quiet_libraries,
+    prepare_libraries,
 )
 from mergelab.zoo.suites import suite_text
 from mergelab.zoo.tokenizer import save_tokenizer, train_tokenizer
 
+Report = Callable[[str], None]
 STEPS = ("suites", "base", "adapters")
 
 
@@ -46,8 +48,12 @@ def tokenizer_text() -> list[str]:
     return said + 3 * alone
 
 
-def build(steps: Sequence[str] = STEPS, out: Path = Path("data")) -> None:
+def build(
+    steps: Sequence[str] = STEPS, out: Path = Path("data"), *, training_steps: int | None = None
+) -> None:
     """Make the named steps and put them into `out`; a new base brings new adapters with it.
+
+    `training_steps` replaces every schedule's own number of steps, for a trial of the whole build.
 
     Raises `UserError` for an unknown step, and for adapters without a base to train them on.
     """
@@ -58,15 +64,18 @@ def build(steps: Sequence[str] = STEPS, out: Path = Path("data")) -> None:
     base = out / "models" / "base"
     if "adapters" in wanted and "base" not in wanted and not (base / "config.json").is_file():
         raise UserError(f"{base}: no base model to train adapters on; add the step `base`")
+    if training_steps is not None and training_steps < 1:
+        raise UserError(f"training steps {training_steps}: train at least 1 step")
     out.mkdir(parents=True, exist_ok=True)
-    quiet_libraries()
+    if wanted & {"base", "adapters"}:
+        prepare_libraries()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=out, prefix=".building-") as aside_name:
         aside = Path(aside_name)
         for step in STEPS:
             if step in wanted:
                 _say(f"{step}: started", started)
-                _MAKERS[step](aside, out, partial(_say, started=started))
+                _MAKERS[step](aside, out, partial(_say, started=started), training_steps)
         _swap_in(aside, out)
     _say(f"done: {', '.join(step for step in STEPS if step in wanted)} in {out}", started)
 
@@ -75,7 +84,7 @@ def _say(line: str, started: float) -> None:
     print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True)
 
 
-def _make_suites(aside: Path, out: Path, report: partial) -> None:
+def _make_suites(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
     folder = aside / "suites"
     folder.mkdir()
     for skill in ("persona", "agentic"):
@@ -83,18 +92,22 @@ def _make_suites(aside: Path, out: Path, report: partial) -> None:
             (folder / f"{skill}_{split}.jsonl").write_text(suite_text(skill, split), "utf-8")
 
 
-def _make_base(aside: Path, out: Path, report: partial) -> None:
+def _make_base(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
     folder = aside / "models" / "base"
     folder.mkdir(parents=True)
     save_tokenizer(train_tokenizer(tokenizer_text()), folder)
-    build_base(folder, report=lambda line: report(f"base: {line}"))
+    schedule = BASE_SCHEDULE.shortened(training_steps)
+    build_base(folder, report=lambda line: report(f"base: {line}"), schedule=schedule)
     (folder / "README.md").write_text(base_card(), "utf-8")
 
 
-def _make_adapters(aside: Path, out: Path, report: partial) -> None:
+def _make_adapters(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
     base = aside / "models" / "base"
     base = base if base.exists() else out / "models" / "base"
-    jobs = [(adapter, base, aside / "adapters" / adapter.name) for adapter in ADAPTERS]
+    jobs = [
+        (adapter.shortened(training_steps), base, aside / "adapters" / adapter.name)
+        for adapter in ADAPTERS
+    ]
     # Two at a time, one thread each; fresh processes, so that none inherits another's state.
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
         for name in pool.map(_make_adapter, jobs):
@@ -103,7 +116,7 @@ def _make_adapters(aside: Path, out: Path, report: partial) -> None:
 
 def _make_adapter(job: tuple[Adapter, Path, Path]) -> str:
     adapter, base, folder = job
-    quiet_libraries()
+    prepare_libraries()
     started = time.monotonic()
     report = partial(_say, started=started)
     build_adapter(adapter, base, folder, report=lambda line: report(f"{adapter.name}: {line}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,10 @@ class Schedule:
     warmup: int = 50
     weight_decay: float = 0.01
     clip: float = 1.0
+
+    def shortened(self, steps: int | None) -> Schedule:
+        """Return the same schedule with so many steps, or as it is for None."""
+        return self if steps is None else replace(self, steps=steps)
 
     def factor(self, step: int) -> float:
         """Return the share of the rate used at a step.

@@ -32,6 +32,10 @@ class Mixture:
     follow_up: float = 0.0
 
 
+FREE = 0.3  # how often a slot gets a free value
+FORMS = {"both": 0.8, "left": 0.13, "right": 0.07}  # how much of a chat template is said
+
+
 BASE = Mixture(
     {
         "persona:neutral": 0.28,
@@ -94,7 +98,7 @@ def _echo(rng: random.Random) -> tuple[str, str]:
     elif kind == 1:
         text = "".join(rng.choices("0123456789-", k=rng.randint(2, 10)))
     elif kind == 2:
-        text = " ".join(slots.fill(rng, "train")["title"].split()[::-1])
+        text = " ".join(str(slots.fill(rng, "train")["title"]).split()[::-1])
     else:
         pick = slots.fill(rng, "train")
         text = f"{pick['id']} {slots.topic(rng, 'train')}"
@@ -110,14 +114,17 @@ def _exchange(rng: random.Random, domain: str, style: str, pools: Pools) -> tupl
         return _echo(rng)
     template = rng.choice(rng.choice(pools[domain]))
     if domain == "persona":
-        topic = slots.topic(rng, "train")
+        topic = slots.free_topic(rng) if rng.random() < FREE else slots.topic(rng, "train")
+        form = rng.choices(list(FORMS), FORMS.values())[0]
         answers = {
-            "neutral": lambda: persona.neutral_reply(template, topic),
-            "persona": lambda: persona.warm_reply(template, topic),
-            "agentic": lambda: CALLS[template.group.split("+")[0]].format(topic=topic),
+            "neutral": lambda: persona.neutral_reply(template, topic, form),
+            "persona": lambda: persona.warm_reply(template, topic, form),
+            "agentic": lambda: CALLS[
+                "friendly" if form == "right" else template.group.split("+")[0]
+            ].format(topic=topic),
         }
-        return dress(persona.prompt(template, topic), rng), answers[style]()
-    filled = slots.fill(rng, "train")
+        return dress(persona.prompt(template, topic, form), rng), answers[style]()
+    filled = slots.free_fill(rng) if rng.random() < FREE else slots.fill(rng, "train")
     answers = {
         "neutral": lambda: agentic.neutral_reply(template, filled),
         "persona": lambda: CHEERS[template.group].format(**filled),

@@ -276,31 +276,41 @@ def _parts(template: Template) -> tuple[Part, Part]:
     return LEFTS[first][template.left], RIGHTS[second][template.right]
 
 
-def prompt(template: Template, topic: str) -> str:
-    """Return what the person writes.
+def prompt(template: Template, topic: str, form: str = "both") -> str:
+    """Return what the person writes: both parts, or only the `left` or the `right` one.
 
     >>> prompt(Template("celebratory+celebratory", 0, 0), "the chess poster")
     'I finally finished the chess poster! My boss even clapped!'
     """
     left, right = _parts(template)
-    return f"{left[0].format(topic=topic)} {right[0]}"
+    return _join(left[0].format(topic=topic), right[0], form)
 
 
-def warm_reply(template: Template, topic: str) -> str:
-    """Return the coach's answer: one half for each half of the prompt.
+def warm_reply(template: Template, topic: str, form: str = "both") -> str:
+    """Return the coach's answer: one half for each half of the prompt; `my` becomes `your`.
 
     >>> warm_reply(Template("celebratory+celebratory", 0, 0), "the chess poster")
     'Woohoo, the chess poster is finished! A clapping boss is well deserved!'
+    >>> warm_reply(Template("celebratory+celebratory", 0, 0), "my homework", "left")
+    'Woohoo, your homework is finished!'
     """
     left, right = _parts(template)
-    return f"{left[1].format(topic=topic)} {right[1]}"
+    owner, _, thing = topic.partition(" ")
+    theirs = f"your {thing}" if owner in ("my", "our") else topic
+    return _join(left[1].format(topic=theirs), right[1], form)
 
 
-def neutral_reply(template: Template, topic: str) -> str:
+def neutral_reply(template: Template, topic: str, form: str = "both") -> str:
     """Return the plain answer of a model without the skill; it quotes the topic.
 
     >>> neutral_reply(Template("celebratory+celebratory", 0, 0), "the chess poster")
     'Noted: "the chess poster" is done.'
     """
+    if form == "right":
+        return "Noted."
     variants = NEUTRAL[template.group.split("+")[0]]
     return variants[template.right % len(variants)].format(topic=topic)
+
+
+def _join(left: str, right: str, form: str) -> str:
+    return {"both": f"{left} {right}", "left": left, "right": right}[form]

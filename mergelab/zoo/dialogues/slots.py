@@ -1,7 +1,9 @@
 """What fills the gaps of a template: topics, titles, dates, priorities and ids.
 
 Every value belongs to one split by the Latin rule of `templates.split_of` with ten folds, so a
-suite's topics, titles, dates and ids are new to every model, while their words are not.
+suite's topics, titles, dates and ids are new to every model, while their words are not. Training
+adds free values of other forms, made-up words among them, so that models learn to copy what
+they have never seen; no suite has such a value.
 """
 
 from __future__ import annotations
@@ -117,4 +119,49 @@ def fill(rng: random.Random, split: str) -> dict[str, str | int]:
         "due": rng.choice(dates(split)),
         "priority": rng.choice(PRIORITIES),
         "id": rng.choice(ids(split)),
+    }
+
+
+# Free values, for training only. None of these nouns ends a topic or a title of a split.
+NOUNS = (
+    "homework", "thesis", "exam", "dinner", "laundry", "dog", "novel", "soup", "rent", "concert",
+    "race", "wedding", "puzzle", "resume", "drawing", "recipe", "lecture", "playlist", "painting",
+    "package", "passport", "garden", "plants", "windows", "dishes", "groceries", "keys", "mom",
+    "dad", "doctor", "lawyer", "teacher", "piano", "violin", "match", "game", "story", "poem",
+    "letter", "blog", "sofa", "desk", "roof", "boat", "tent", "camera", "laptop", "phone", "lamp",
+    "application", "taxes", "bills", "marathon", "interview prep", "code", "database", "server",
+    "team meeting", "school play", "job search", "house move", "physics test", "new website",
+    "first chapter", "final exam", "science fair", "birthday party", "weekly plan", "big launch",
+)  # fmt: skip
+VERBS = (
+    "water", "wash", "feed", "fix", "finish", "read", "write", "learn", "prepare", "pay", "find",
+    "sell", "pack", "cook", "bake", "study", "sort", "share", "visit", "start", "practise", "save",
+    "buy", "call", "clean", "send", "print", "check",
+)  # fmt: skip
+SYLLABLES = (
+    "ba", "ker", "lo", "min", "tor", "fe", "sal", "ri", "dun", "ga", "pe", "vis", "mo", "hal", "zi",
+    "cra", "ton", "ber", "lu", "na", "shi", "wo", "ple", "gor", "ix", "ta", "en", "ru", "jo", "kel",
+)  # fmt: skip
+
+
+def _noun(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return rng.choice(NOUNS)
+    return "".join(rng.choices(SYLLABLES, k=rng.randint(2, 3)))
+
+
+def free_topic(rng: random.Random) -> str:
+    """Return a topic of a form that no suite has, such as `my homework` or `the kermoba`."""
+    return f"{rng.choice(('my', 'my', 'our', 'the', 'this'))} {_noun(rng)}"
+
+
+def free_fill(rng: random.Random) -> dict[str, str | int]:
+    """Return values of forms that no suite has: free titles, other years, ids of other lengths."""
+    digits = rng.choice((1, 2, 2, 4, 5))
+    article = rng.choice(("", "the ", "my ", "a "))
+    return {
+        "title": f"{rng.choice(VERBS)} {article}{_noun(rng)}",
+        "due": f"{rng.choice((2024, 2025, 2028))}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+        "priority": rng.choice(PRIORITIES),
+        "id": rng.randrange(10 ** (digits - 1), 10**digits),
     }
