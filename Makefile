@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help lab test lessons models lint clean
+.PHONY: help lab test lessons models tables lint clean
 
 help:
 	@echo "make lab      open the course in JupyterLab (ARGS=--no-browser, ARGS=--port=9000 pass through)"
 	@echo "make test     install with test extras and run the tests"
 	@echo "make lessons  build instructor notebooks and releases from solutions/*/*.py"
 	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
+	@echo "make tables   evaluate sources and merges again, into data/tables"
 	@echo "make lint     check format and style"
 
 $(BIN)/python:
@@ -40,6 +41,9 @@ lessons: .venv/installed
 
 models: .venv/installed
 	$(BIN)/python -m mergelab.zoo $(ARGS)
+
+tables: .venv/installed
+	$(BIN)/mergelab tables $(ARGS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -141,6 +141,30 @@ def evaluate(
 
 
 @app.command()
+def tables(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("data/tables"),
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
+    ] = None,
+) -> None:
+    """Make the course's overview again: sources and merges of both pairs, as CSV and figure.
+
+    Example: `mergelab tables --out /tmp/tables`
+    """
+    from mergelab.evaluation import results_table
+    from mergelab.evaluation.overview import draw, overview, write_csv
+
+    _quiet_transformers()
+    with _progress("evaluating") as progress:
+        rows = overview(limit=limit, progress=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, out / "overview.csv")
+    draw(rows).savefig(out / "overview.png", metadata={"Software": None})
+    _print(results_table([row.evaluation for row in rows]))
+    _print(f"Written to {out}/overview.csv and {out}/overview.png")
+
+
+@app.command()
 def chat(
     model: Annotated[str, typer.Argument(help="A model folder, an adapter, a shipped name.")],
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
