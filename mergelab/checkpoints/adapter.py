@@ -27,6 +27,9 @@ _FACTOR = re.compile(
     r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<factor>[AB])(?:\.weight)?$"
 )
 
+_COPY = ".base_layer.weight"
+_EMBEDDING_OR_HEAD = re.compile(r"(embed_tokens|wte|embed_in|lm_head|embed_out)\.weight$")
+
 # Settings whose presence changes what the weights mean, and which are not supported.
 _REFUSED = (
     "use_dora",
@@ -72,7 +75,10 @@ class Adapter:
                 "save the adapter again with PEFT, which writes safetensors"
             )
         self._file = SafetensorsFile(weights)
-        self._low_rank, self._saved = self._sort_tensors()
+        self._low_rank: dict[str, _Factors] = {}
+        self._saved: dict[str, str] = {}
+        self._base_copies: dict[str, str] = {}
+        self._sort_tensors()
 
     def _refuse_unsupported(self) -> None:
         where = self.path / "adapter_config.json"
@@ -95,33 +101,33 @@ class Adapter:
                 f"{where}: init_lora_weights: {start} also changes the base; convert the adapter "
                 "with PEFT (save_pretrained(..., path_initial_model_for_weight_conversion=...))"
             )
+        self._alphas = _alphas(self.config, where)
 
-    def _sort_tensors(self) -> tuple[dict[str, _Factors], dict[str, str]]:
+    def _sort_tensors(self) -> None:
         pairs: dict[str, dict[str, str]] = {}
         embeddings: set[str] = set()
-        saved: dict[str, str] = {}
         for stored in self._file.entries:
             name = stored.removeprefix(_PREFIX)
             match = _FACTOR.match(name)
             if match is None:
                 if ".lora_" in name:
                     raise UserError(f"{self._file.path}: tensor '{stored}' is of an unknown kind")
-                saved[
-                    name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")
-                ] = stored
+                if name.endswith(_COPY):  # PEFT keeps the embeddings that factors belong to
+                    self._base_copies[name.replace(_COPY, ".weight")] = stored
+                else:
+                    plain = name.replace(".modules_to_save.default", "")
+                    self._saved[plain.replace(".modules_to_save", "")] = stored
                 continue
             module = match["module"].replace(".base_layer", "")
             pairs.setdefault(module, {})[match["factor"]] = stored
             if match["embedding"]:
                 embeddings.add(module)
-        low_rank = {}
         for module, factors in pairs.items():
             if set(factors) != {"A", "B"}:
                 raise UserError(f"{self._file.path}: '{module}' has only one of its two factors")
-            low_rank[f"{module}.weight"] = _Factors(
+            self._low_rank[f"{module}.weight"] = _Factors(
                 factors["A"], factors["B"], module in embeddings
             )
-        return low_rank, saved
 
     @property
     def base_name(self) -> str | None:
@@ -140,11 +146,7 @@ class Adapter:
         Hu et al. 2021 (arXiv 2106.09685) section 4.1; Kalajdzievski 2023 (arXiv 2312.03732).
         """
         module = name.removesuffix(".weight")
-        alpha = self.config.get("lora_alpha", 8)
-        for pattern, value in (self.config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = value
-                break
+        alpha = next(value for pattern, value in self._alphas if pattern.match(module))
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def task_vector(
@@ -168,7 +170,7 @@ class Adapter:
             return None
         factors = self._low_rank[name]
         a, b = self._file.read(factors.a), self._file.read(factors.b)
-        if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
+        if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
             raise UserError(
                 f"{self._file.path}: the factors of '{name}' do not fit each other, "
                 f"A is {list(a.shape)} and B is {list(b.shape)}"
@@ -186,14 +188,31 @@ class Adapter:
             )
 
     def check_against(self, base: Checkpoint) -> None:
-        """Raise `UserError` unless `base` has every tensor this adapter changes, of its shape."""
+        """Raise `UserError` unless `base` has every tensor this adapter changes, of its shape.
+
+        Also where the base shares its embeddings with its output head: the adapter was trained
+        with one of the two changed and the other not, which the merged model could not hold.
+        """
+        tied = base.is_tied and not self.config.get("ensure_weight_tying")
         for name in self.names:
+            if tied and _EMBEDDING_OR_HEAD.search(name):
+                raise UserError(
+                    f"{self.path}: changes '{name}', which the base {base.path} shares between its "
+                    "embeddings and its output head (tie_word_embeddings); not supported, merge "
+                    "this adapter into an untied copy of the base with PEFT"
+                )
             if name not in base:
                 raise UserError(
                     f"{self.path}: changes '{name}', which the base {base.path} does not have; "
                     "adapter and base do not belong together"
                 )
             self.task_vector(name, base)
+        for name, stored in self._base_copies.items():
+            if name not in base or not _alike(self._file.read(stored), base.read(name)):
+                raise UserError(
+                    f"{self.path}: was trained on other values of '{name}' than the base "
+                    f"{base.path} has; adapter and base do not belong together"
+                )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -209,6 +228,32 @@ class Adapter:
             digest.update(f"{stored}|{entry.dtype}|{entry.shape}|".encode())
             digest.update(_bytes(self._file.read(stored)))
         return digest.hexdigest()
+
+
+def _alphas(config: dict[str, Any], where: Path) -> list[tuple[re.Pattern[str], float]]:
+    """What `alpha` is for a module: the value of the first pattern that matches its name."""
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise UserError(f"{where}: alpha_pattern must map names of modules to numbers")
+    pairs = [(rf"(.*\.)?({name})$", alpha) for name, alpha in patterns.items()]
+    pairs.append(("", config.get("lora_alpha", 8)))
+    result = []
+    for pattern, alpha in pairs:
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+            raise UserError(f"{where}: alpha must be a number, got {alpha!r}")
+        try:
+            result.append((re.compile(pattern), alpha))
+        except re.error as error:
+            raise UserError(f"{where}: alpha_pattern {pattern!r} is not valid ({error})") from None
+    return result
+
+
+def _alike(copy: Tensor, original: Tensor) -> bool:
+    """Whether a tensor is a copy of another, perhaps rounded to half precision on the way."""
+    if copy.shape != original.shape:
+        return False
+    difference = (copy.float() - original.float()).norm()
+    return bool(difference <= 0.01 * original.float().norm())
 
 
 def _bytes(tensor: Tensor) -> memoryview:

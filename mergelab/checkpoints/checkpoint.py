@@ -30,7 +30,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.config: dict[str, Any] = read_json(self.path / "config.json")
-        if "quantization_config" in self.config:
+        if self.config.get("quantization_config"):
             raise UserError(
                 f"{self.path}: the weights are quantised; merge into the unquantised model instead"
             )
@@ -49,7 +49,7 @@ class Checkpoint:
             raise UserError(f"{index}: has no 'weight_map'; download the model again")
         opened: dict[str, SafetensorsFile] = {}
         for shard in sorted({str(name) for name in weight_map.values()}):
-            if Path(shard).name != shard:
+            if Path(shard).name != shard or "\0" in shard:
                 raise UserError(
                     f"{index}: shard '{shard}' lies outside the model's folder; refused"
                 )
@@ -88,6 +88,12 @@ class Checkpoint:
         """Number of transformer blocks, counted from the tensor names."""
         indices = [layer_index(name) for name in self.names]
         return 1 + max((index for index in indices if index is not None), default=-1)
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the output head is the embedding matrix itself, stored once."""
+        has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in self.names)
+        return bool(self.config.get("tie_word_embeddings", not has_head))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -146,7 +152,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold a JSON object")

@@ -19,7 +19,9 @@ def load_model(reference: str, *, folders: tuple[Path, ...] = (Path(),)) -> tupl
     An adapter's change is added to its base in fp32. Raises `UserError` if something is missing or
     does not fit.
 
-    >>> model, tokenizer = load_model("task_api_persona")  # doctest: +SKIP
+    >>> model, tokenizer = load_model("task_api_persona")
+    >>> model.dtype, model.training
+    (torch.float32, False)
     """
     references = References(folders)
     return load_source(references.source(reference), references)
@@ -43,13 +45,25 @@ def model_from_state(
     """A `transformers` causal language model with `like`'s config and the weights in `state`.
 
     `layers` is the number of blocks where it is not the config's. Tensors are loaded in fp32.
-    Raises `UserError` if a weight is missing or left over.
+    Raises `UserError` if `transformers` does not know the architecture, or if a weight is missing,
+    left over or of another shape than the config says.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    config = AutoConfig.from_pretrained(like.path)
-    config.num_hidden_layers = layers or config.num_hidden_layers
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    try:
+        config = AutoConfig.from_pretrained(like.path)
+        config.num_hidden_layers = layers or config.num_hidden_layers
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (ValueError, OSError) as error:
+        reason = str(error).split(". ")[0]
+        raise UserError(f"{like.path}: transformers cannot build it ({reason})") from None
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name, tensor in state.items():
+        if name in shapes and shapes[name] != tensor.shape:
+            raise UserError(
+                f"{like.path}: '{name}' has shape {list(tensor.shape)}, by its config.json it "
+                f"should be {list(shapes[name])}"
+            )
     missing, unexpected = model.load_state_dict(
         {name: tensor.float() for name, tensor in state.items()}, strict=False
     )

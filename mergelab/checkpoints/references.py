@@ -104,12 +104,15 @@ class References:
         return _download(text)
 
     def _own_base(self, adapter: Adapter) -> Checkpoint | None:
-        """The base an adapter's config names, found from here or upwards from the adapter."""
+        """The base an adapter's config names, found upwards from the adapter or from here.
+
+        What lies nearest to the adapter comes first: another copy of the same tree has its own.
+        """
         name = adapter.base_name
         if name is None:
             return None
         above = [adapter.path.absolute(), *adapter.path.absolute().parents]
-        for folder in (*self.folders, *above):
+        for folder in (*above, *self.folders):
             if (folder / name / "config.json").exists():
                 return self.checkpoint(folder / name)
         return None

@@ -63,7 +63,7 @@ class SafetensorsFile:
                 self.size = os.fstat(file.fileno()).st_size
                 self.entries = self._read_header(file)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
+            raise self._unreadable(error) from None
 
     def _read_header(self, file) -> dict[str, TensorEntry]:
         prefix = file.read(8)
@@ -93,24 +93,33 @@ class SafetensorsFile:
             )
         return entries
 
+    def _unreadable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path}: cannot be read ({error.strerror})")
+
     def _damaged(self, reason: str) -> UserError:
         return UserError(
             f"{self.path}: not a whole safetensors file, {reason}; download or copy it again"
         )
 
     def read(self, name: str) -> Tensor:
-        """The tensor `name`, in its stored dtype, as new memory."""
+        """The tensor `name`, in its stored dtype, as new memory.
+
+        Raises `UserError` if the file went away or became shorter since it was opened.
+        """
         entry = self.entries[name]
         buffer = torch.empty(entry.nbytes, dtype=torch.uint8)
         view = memoryview(buffer.numpy())
-        with open(self.path, "rb", buffering=0) as file:
-            file.seek(entry.start)
-            done = 0
-            while done < entry.nbytes:
-                count = file.readinto(view[done:])
-                if not count:
-                    raise self._damaged("it became shorter while it was read")
-                done += count
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(entry.start)
+                done = 0
+                while done < entry.nbytes:
+                    count = file.readinto(view[done:])
+                    if not count:
+                        raise self._damaged("it became shorter while it was read")
+                    done += count
+        except OSError as error:
+            raise self._unreadable(error) from None
         return buffer.view(entry.dtype).reshape(entry.shape)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -59,7 +60,11 @@ class CheckpointWriter:
             names = [f"model-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
         weight_map = {}
         for file_name, shard in zip(names, shards, strict=True):
-            self._lay_out(file_name, shard)
+            try:
+                self._lay_out(file_name, shard)
+            except OSError:
+                self.abandon()
+                raise
             weight_map.update(dict.fromkeys((slot.name for slot in shard), file_name))
         if len(shards) > 1:
             total = sum(slot.nbytes for slot in slots)
@@ -133,8 +138,8 @@ def _write_all(descriptor: int, data: bytes | memoryview, start: int) -> None:
 def whole_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not.
 
-    Raises `UserError` if `out` exists, its parent cannot be written, or the disk is full. What an
-    earlier run left when it was killed is removed first.
+    Raises `UserError` if `out` exists or cannot be written, or the disk is full. What an earlier
+    run left when it was killed is removed first.
     """
     out = Path(os.path.abspath(out))
     if out.exists() or out.is_symlink():
@@ -144,9 +149,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
         _remove_leftovers(out)
         folder = out.parent / f".{out.name}.partial-{os.getpid()}"
         folder.mkdir()
+        lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{out}: cannot be created ({error.strerror})") from None
-    lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
@@ -155,7 +160,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{out}: the disk is full; free some space or choose another") from None
-        raise
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
     finally:
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -177,7 +182,7 @@ def _take_name(folder: Path, out: Path) -> None:
 
 
 def _remove_leftovers(out: Path) -> None:
-    for folder in out.parent.glob(f".{out.name}.partial-*"):
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
