@@ -39,8 +39,17 @@ def check(exercise_id: str, function: Any = None) -> None:
     show(Feedback(judge(exercise, function, "visible"), function))
 
 
+class Score(float):
+    """Points that a notebook shows as feedback; nbgrader reads the number, `text/plain`."""
+
+    feedback: Feedback
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {**self.feedback.bundle(), "text/plain": repr(float(self))}
+
+
 def grade(exercise_id: str, function: Any = None, *, part: str = "visible") -> float:
-    """Points for one part of an exercise, "visible" or "hidden"; the feedback is displayed.
+    """Points for one part of an exercise, "visible" or "hidden", with the feedback.
 
     The hidden cases are drawn from the seed in `MERGELAB_HIDDEN_SEED` (default "0"), so that an
     instructor can change them. nbgrader takes the returned number as the cell's score.
@@ -56,17 +65,24 @@ def grade(exercise_id: str, function: Any = None, *, part: str = "visible") -> f
         raise UserError(f'part={part!r}: write part="visible" or part="hidden"')
     seed = os.environ.get(SEED_VARIABLE, "0")
     verdict = judge(find(exercise_id), function, part, seed=seed)
-    show(Feedback(verdict, function, graded=True))
-    return float(verdict.score)
+    score = Score(verdict.score)
+    score.feedback = Feedback(verdict, function, graded=True)
+    if not _in_notebook():
+        print(score.feedback)
+    return score
 
 
 def show(feedback: Feedback) -> None:
     """Display as HTML in a notebook, print as text elsewhere."""
-    interactive = sys.modules.get("IPython")
-    if interactive is not None and interactive.get_ipython() is not None:
-        interactive.display.display(feedback)
+    if _in_notebook():
+        sys.modules["IPython"].display.display(feedback)
     else:
         print(feedback)
+
+
+def _in_notebook() -> bool:
+    interactive = sys.modules.get("IPython")
+    return interactive is not None and interactive.get_ipython() is not None
 
 
 def parse_call(source: str) -> tuple[str, str, str] | None:

@@ -135,6 +135,9 @@ def lab(
         list[str] | None,
         typer.Argument(help="Passed to JupyterLab as they are, such as --no-browser --port=9000."),
     ] = None,
+    instructor: Annotated[
+        bool, typer.Option("--instructor", help="Serve the whole repository, with Formgrader.")
+    ] = False,
 ) -> None:
     """Open the course in JupyterLab; your notebooks in work/ are never overwritten.
 
@@ -150,7 +153,7 @@ def lab(
         print(f"updated: work/{name}")
     for name in placed.beside:
         print(f"updated lesson beside your own version: work/{name}")
-    serve(course, arguments or [])
+    serve(course, arguments or [], instructor=instructor)
 
 
 # Options that are not ours belong to JupyterLab.

@@ -26,11 +26,11 @@ class Feedback:
         return "\n".join([self.head, *self.lines, *("    " + line for line in self.details)])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {
-            "text/plain": repr(self),
-            "text/html": self.html(),
-            MIME: self.verdict.record(),
-        }
+        return {**self.bundle(), "text/plain": repr(self)}
+
+    def bundle(self) -> dict[str, Any]:
+        """The feedback for eyes and for programs."""
+        return {"text/html": self.html(), MIME: self.verdict.record()}
 
     def html(self) -> str:
         """The feedback as a small self-contained box: no script, no style sheet."""

@@ -48,24 +48,30 @@ def set_up(course: Course) -> Placed:
     return placed
 
 
-def command(course: Course, arguments: Sequence[str]) -> list[str]:
-    """The command line that serves the course; `arguments` go to JupyterLab as they are."""
+def command(course: Course, arguments: Sequence[str], *, instructor: bool = False) -> list[str]:
+    """The command line that serves the course; `arguments` go to JupyterLab as they are.
+
+    A learner sees `work/` and the start page; an instructor the whole repository, as Formgrader
+    and Create Assignment need it.
+    """
     return [
         sys.executable,
         "-m",
         "jupyterlab",
-        f"--ServerApp.root_dir={course.work}",
-        f"--LabApp.default_url=/lab/tree/{START}",
+        f"--ServerApp.root_dir={course.root if instructor else course.work}",
+        f"--LabApp.default_url=/lab{'' if instructor else f'/tree/{START}'}",
+        # No language servers come with the course, and looking for them leaves traces.
+        "--LanguageServerManager.autodetect=False",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *arguments,
     ]
 
 
-def serve(course: Course, arguments: Sequence[str]) -> None:
+def serve(course: Course, arguments: Sequence[str], *, instructor: bool = False) -> None:
     """Become the JupyterLab server."""
-    os.chdir(course.work)
+    os.chdir(course.root if instructor else course.work)
     variables = {**os.environ, **course.environment()}
-    line = command(course, arguments)
+    line = command(course, arguments, instructor=instructor)
     sys.stdout.flush()
     os.execve(line[0], line, variables)
 

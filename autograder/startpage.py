@@ -34,7 +34,8 @@ def _entry(path: Path, name: str) -> Entry:
     text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
     title = heading[1].strip() if heading else name
-    after = text[heading.end() :] if heading else text
+    # What a lesson says of itself stands before its first exercise.
+    after = (text[heading.end() :] if heading else text).split("### Exercise", 1)[0]
     minutes = MINUTES.search(after)
     graded = [cell.metadata["nbgrader"] for cell in cells if _is_graded(cell)]
     return Entry(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_arguments_go_to_jupyterlab_as_they_are(course):
     line = command(course, ["--no-browser", "--port=0", "--ip=127.0.0.1"])
     assert line[-3:] == ["--no-browser", "--port=0", "--ip=127.0.0.1"]
     assert f"--ServerApp.root_dir={course.work}" in line
+    everything = command(course, [], instructor=True)
+    assert f"--ServerApp.root_dir={course.root}" in everything
 
 
 def test_a_clone_without_lessons_is_said_in_one_line(tmp_path):
@@ -96,8 +99,16 @@ def test_the_server_serves_lessons_and_assignments_and_leaves_the_home_folder_em
             request = urllib.request.Request(
                 address + path, headers={"Authorization": "token open-sesame"}
             )
-            with urllib.request.urlopen(request, timeout=30) as reply:
-                return reply.read()
+            # The address is printed a moment before the server listens to it.
+            for _ in range(100):
+                try:
+                    with urllib.request.urlopen(request, timeout=30) as reply:
+                        return reply.read()
+                except urllib.error.URLError as error:
+                    if not isinstance(error.reason, ConnectionRefusedError):
+                        raise
+                    time.sleep(0.2)
+            raise AssertionError(f"{address}{path}: nobody listens")
 
         assert b"jupyter-config-data" in get("lab/tree/START.md")
         names = {item["name"] for item in json.loads(get("api/contents"))["content"]}
@@ -111,5 +122,9 @@ def test_the_server_serves_lessons_and_assignments_and_leaves_the_home_folder_em
         assert "python3" in kernels
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            raise
     assert [p for p in home.rglob("*") if p.is_file()] == []
