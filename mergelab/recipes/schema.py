@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY
@@ -22,7 +30,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 IGNORED_PARAMETERS = {
     "int8_mask": "masks are never stored here, so int8_mask changes nothing",
 }
-# What people write for a parameter of another name.
+# What people write for a key or a method of another name.
 _ALIASES = {
     "lam": "lambda",
     "scale": "lambda",
@@ -32,6 +40,16 @@ _ALIASES = {
     "drop_rate": "density",
     "p": "density",
     "k": "density",
+    "base": "base_model",
+    "method": "merge_method",
+    "average": "linear",
+    "mean": "linear",
+    "soup": "linear",
+}
+_REMARKS = {
+    "drop_rate": ", which is 1 minus the drop rate",
+    "p": ", which is 1 minus the drop rate",
+    "k": ", a fraction between 0 and 1",
 }
 
 
@@ -39,11 +57,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# A key with nothing after it reads as null in YAML; it means that nothing is set.
+Parameters = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)
+]
+
+
 class ModelEntry(_Strict):
     """One model of a merge, and the parameters that hold for it."""
 
     model: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -61,7 +85,7 @@ class Slice(_Strict):
     """A run of output layers and the models' layers it is merged from."""
 
     sources: list[SliceSource] = Field(min_length=1)
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
 
 
 class Recipe(_Strict):
@@ -71,7 +95,7 @@ class Recipe(_Strict):
     models: list[ModelEntry] | None = None
     slices: list[Slice] | None = None
     base_model: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
     dtype: Dtype | None = None
     out_dtype: Dtype | None = None
     tokenizer_source: str | None = None
@@ -87,6 +111,15 @@ class Recipe(_Strict):
         if bool(self.models) == bool(self.slices):
             raise ValueError("write either 'models' or 'slices', with at least one entry")
         return self
+
+    @field_validator("chat_template")
+    @classmethod
+    def _template_not_name(cls, value: str | None) -> str | None:
+        if value is not None and value != "auto" and "{" not in value:
+            raise ValueError(
+                f"{value!r} is no template; write 'auto' for the tokenizer's own, or the Jinja text"
+            )
+        return value
 
 
 def _parameter_keys() -> set[str]:
@@ -157,7 +190,7 @@ def suggestion(word: str, allowed: Any) -> str:
     """
     names = sorted(str(name) for name in allowed)
     if _ALIASES.get(word) in names:
-        return f"write '{_ALIASES[word]}'"
+        return f"write '{_ALIASES[word]}'{_REMARKS.get(word, '')}"
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(names)}"
 
