@@ -72,7 +72,7 @@ def _body(verdict: Verdict, function: Any) -> list[str]:
         if verdict.mutated and verdict.first_problem() is not None:
             lines.append("It also changes the tensors it is given: work on a copy (`.clone()`).")
     if verdict.misconception is not None and verdict.failing():
-        lines.append(f"It shows on {listed(verdict.failing())}.")
+        lines.append(f"Not right yet: {listed(verdict.failing())}.")
     broken = unmet(verdict.exercise, function)
     if broken:
         names = " and ".join(f"`{name}`" for name in broken)

@@ -11,7 +11,7 @@ from typing import Any
 
 from autograder.calling import Call, Caller, call
 from autograder.compare import problem_with, same_result, shown
-from autograder.exercise import Case, Exercise, Function, Misconception
+from autograder.exercise import Case, Exercise, Misconception
 
 CORE_SHARE = 0.5
 MUTATED_SHARE = 0.75
@@ -137,33 +137,47 @@ def expected(exercise: Exercise, case: Case) -> Any:
 
 
 def recognise(verdict: Verdict) -> Misconception | None:
-    """The known misconception whose results are the learner's in every case, if there is one."""
-    if all(o.problem is None for o in verdict.outcomes) and not verdict.mutated:
+    """The known misconception that explains the learner's results, if there is one.
+
+    Best is one whose results are the learner's in every case. People also make a second mistake,
+    so the next best counts too: where core kinds fail, one that gives the learner's results in
+    every core case; where only others fail, one that gives them wherever it is wrong itself.
+    """
+    outcomes = verdict.outcomes
+    if not verdict.mutated and all(o.problem is None for o in outcomes):
         return None
-    without_mutation = None
+    core_fails = any(o.case.core and o.problem for o in outcomes)
+    found: list[tuple[int, Misconception]] = []
     for wrong in verdict.exercise.misconceptions:
-        agrees, mutates = _behaves_like(wrong.function, verdict)
-        if agrees and mutates == verdict.mutated:
+        calls = [call(wrong.function, o.case) for o in outcomes]
+        mutates = any(each.mutated for each in calls)
+        agrees = [_same(o.call, each, verdict) for o, each in zip(outcomes, calls, strict=True)]
+        if all(agrees) and mutates == verdict.mutated:
             return wrong
-        if agrees and not mutates and without_mutation is None:
-            without_mutation = wrong
-    if all(o.problem is None for o in verdict.outcomes):
-        return None
-    return without_mutation
+        if mutates:
+            continue
+        errs = [_errs(o, each, verdict) for o, each in zip(outcomes, calls, strict=True)]
+        telling = [
+            o.case.core if core_fails else err for o, err in zip(outcomes, errs, strict=True)
+        ]
+        explained = [agree for agree, tells in zip(agrees, telling, strict=True) if tells]
+        if all(explained) and any(e and t for e, t in zip(errs, telling, strict=True)):
+            found.append((sum(agrees), wrong))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _behaves_like(wrong: Function, verdict: Verdict) -> tuple[bool, bool]:
-    mutates = False
-    for outcome in verdict.outcomes:
-        theirs = call(wrong, outcome.case)
-        mutates |= theirs.mutated
-        if (theirs.failure is None) != (outcome.call.failure is None):
-            return False, mutates
-        if theirs.failure is None and not same_result(
-            outcome.call.value, theirs.value, verdict.exercise.tolerance
-        ):
-            return False, mutates
-    return True, mutates
+def _same(a: Call, b: Call, verdict: Verdict) -> bool:
+    if a.failure is not None or b.failure is not None:
+        return a.failure is not None and b.failure is not None
+    return same_result(a.value, b.value, verdict.exercise.tolerance)
+
+
+def _errs(outcome: Outcome, theirs: Call, verdict: Verdict) -> bool:
+    right = expected(verdict.exercise, outcome.case)
+    return (
+        theirs.failure is not None
+        or problem_with(theirs.value, right, verdict.exercise) is not None
+    )
 
 
 def _score(verdict: Verdict) -> float:

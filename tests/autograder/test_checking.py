@@ -114,6 +114,37 @@ def test_a_known_misconception_gets_its_sentence_instead_of_numbers_alone(capsys
     assert "density is the share that stays" in capsys.readouterr().out
 
 
+def test_a_misconception_is_recognised_behind_a_second_mistake(capsys):
+    def smallest_and_rounded_down(delta, density):
+        k = max(1, int(density * delta.numel()))
+        limit = delta.abs().flatten().sort().values[k - 1]
+        return delta * (delta.abs() <= limit)
+
+    check("ties/trim", smallest_and_rounded_down)
+    assert "You kept the smallest entries" in capsys.readouterr().out
+
+    def no_ties_and_never_empty(delta, density):
+        k = max(1, int(density * delta.numel() + 0.5))
+        kept = torch.zeros_like(delta).flatten()
+        index = delta.flatten().abs().topk(k).indices
+        kept[index] = delta.flatten()[index]
+        return kept.reshape(delta.shape)
+
+    check("ties/trim", no_ties_and_never_empty)
+    assert "You kept exactly k entries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["visible", "hidden"])
+def test_an_unknown_mistake_is_not_taken_for_a_known_one(part):
+    for function in (
+        lambda delta, density: delta + 1,
+        lambda delta, density: torch.ones_like(delta),
+        lambda delta, density: trim(delta, density) * 1.01,
+        lambda delta, density: 1 / 0,
+    ):
+        assert judge(find("ties/trim"), function, part).misconception is None
+
+
 def test_changed_inputs_are_named_though_the_result_is_right(capsys):
     def in_place(delta, density):
         delta.mul_(trim(delta, density) != 0)
