@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -212,7 +212,7 @@ class _Run:
                 tensor.per_source,
                 base=origin,
                 seed=self.seed,
-                streams=[stream_of(plan, number, tensor.name) for number, _ in tensor.inputs],
+                streams=streams_of(plan, tensor) if plan.method.random else (),
             )
         except ValueError as error:
             raise UserError(f"{tensor.name}: {error}") from None
@@ -315,15 +315,21 @@ def _reorder(matrix: Sequence[Sequence[float]], order: Sequence[int]) -> tuple:
     return tuple(tuple(matrix[i][j] for j in order) for i in order)
 
 
-def stream_of(plan: Plan, number: int, name: str) -> int:
-    """The random stream of a source and tensor: depends on their content and name only.
+def streams_of(plan: Plan, tensor: TensorPlan) -> list[int]:
+    """The random stream of each input of a tensor: from the source's content and the name only.
 
-    Two sources of one content get different streams, by their order in the recipe.
+    Sources of one content get different streams, numbered in the canonical order of the inputs.
     """
-    source = plan.sources[number]
-    twins = sum(other.fingerprint == source.fingerprint for other in plan.sources[:number])
-    text = f"{source.fingerprint}#{twins}|{name}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    seen: Counter[str] = Counter()
+    streams = []
+    for number, _ in tensor.inputs:
+        fingerprint = plan.sources[number].fingerprint
+        text = f"{fingerprint}#{seen[fingerprint]}|{tensor.name}"
+        seen[fingerprint] += 1
+        streams.append(
+            int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+        )
+    return streams
 
 
 def _write_companions(plan: Plan, folder: Path) -> None:

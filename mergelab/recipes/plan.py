@@ -186,6 +186,8 @@ class _Planner:
     def _check_count(self) -> None:
         for names in self._source_sets():
             count, low, high = len(names), self.method.min_sources, self.method.max_sources
+            if count == 0:
+                raise UserError("the only model listed is the base; add those to merge into it")
             if count < low or (high is not None and count > high):
                 wanted = f"exactly {low}" if low == high else f"at least {low}"
                 hint = "; use linear, ties or dare_ties for more" if count > low else ""
@@ -218,7 +220,13 @@ class _Planner:
                 return self.skeleton
             raise UserError("tokenizer_source: union of different vocabularies; write 'base'")
         source = self.references.source(wanted)
-        return source.model or self.references.base_of(source)
+        found = source.model or self.references.base_of(source)
+        if self._rows(found) != self._rows(self.skeleton):
+            raise UserError(
+                f"tokenizer_source: {found.path} has a vocabulary of {self._rows(found)} entries, "
+                f"the merged model one of {self._rows(self.skeleton)}; write 'base'"
+            )
+        return found
 
     # Do they belong together?
 
@@ -241,18 +249,12 @@ class _Planner:
                 f"{self.skeleton.path} {self._rows(self.skeleton)}; "
                 "use models that were trained with one tokenizer"
             )
-        for name in self.skeleton.names:
-            if name not in source.model:
-                raise UserError(f"{source.path}: has no tensor '{name}', which the base has")
-            ours, their = self.skeleton.entry(name).shape, source.model.entry(name).shape
-            if ours != their and not self.recipe.slices:
-                raise UserError(
-                    f"{source.path}: '{name}' has shape {list(their)}, in {self.skeleton.path} "
-                    f"it is {list(ours)}; only models of one architecture can be merged"
-                )
         for name in source.model.names:
             if name not in self.skeleton and not self.recipe.slices:
-                raise UserError(f"{source.path}: has a tensor '{name}', which the base lacks")
+                raise UserError(
+                    f"{source.path}: has a tensor '{name}', which {self.skeleton.path} lacks; "
+                    "only models of one architecture can be merged"
+                )
 
     def _check_same_base(self, source: Source) -> None:
         if source.base is None:
@@ -324,16 +326,14 @@ class _Planner:
         return sorted(members, key=lambda m: (self.sources[m[0]].fingerprint, repr(m[2])))
 
     def _tensors(self, groups: Sequence[_Group], layers: int) -> list[TensorPlan]:
-        by_layer: dict[int | None, list[str]] = {}
-        for name in self.skeleton.names:
-            by_layer.setdefault(layer_index(name), []).append(name)
         plans = []
-        for name in by_layer.get(None, []):
+        for name in _by_layer(self.skeleton).get(None, []):
             at = Position.of(name, None, layers)
             plans.append(self._tensor(groups[0] if at.depth == 0 else groups[-1], at))
         done = 0
         for group in groups:
-            start = group.members[0][1]
+            number, start, _ = group.members[0]
+            by_layer = _by_layer(self.sources[number].model or self.base)
             for i in range(group.length):
                 for name in by_layer.get(start + i, []):
                     at = Position.of(name, i, group.length)
@@ -350,24 +350,20 @@ class _Planner:
             (number, at.name if layer is None else with_layer(at.name, start + step))
             for number, start, _ in group.members
         )
-        base = None
-        if self.base is not None:
-            names = sorted({name for _, name in inputs})
-            if len(names) > 1:
-                raise UserError(
-                    f"{at.name}: its sources come from different layers ({', '.join(names)}), so "
-                    "it has no single base tensor; give every source of a slice one layer_range"
-                )
-            base = names[0]
+        base = self._base_tensor(at.name, inputs)
+        models = [(self.sources[number].model or self.base, name) for number, name in inputs]
+        like, stored = (self.base, base) if base else models[0]
+        for model, name in [(like, stored), *models]:
+            _check_tensor(model, name, like, stored)
+        entry = like.entry(stored)
         general = [group.parameters, self.recipe.parameters]
         single = [own for _, _, own in group.members]
         declared = [p for p in self.method.parameters if p.name != "space"]
-        stored = self.skeleton.entry(inputs[0][1])
         return TensorPlan(
             name=at.name,
             layer=layer,
-            shape=stored.shape,
-            dtype=self.dtype if self.dtype and stored.dtype.is_floating_point else stored.dtype,
+            shape=entry.shape,
+            dtype=self.dtype if self.dtype and entry.dtype.is_floating_point else entry.dtype,
             base=base,
             inputs=inputs,
             settings={p.name: resolve(p, general, at) for p in declared if not p.per_source},
@@ -376,3 +372,38 @@ class _Planner:
                 for own in single
             ),
         )
+
+    def _base_tensor(self, target: str, inputs: Sequence[tuple[int, str]]) -> str | None:
+        """The base's tensor that the inputs are changes of; None where there is no base."""
+        if self.base is None:
+            return None
+        names = sorted({name for _, name in inputs})
+        if len(names) > 1:
+            raise UserError(
+                f"{target}: its sources come from different layers ({', '.join(names)}), so "
+                "it has no single base tensor; give every source of a slice one layer_range"
+            )
+        return names[0]
+
+
+def _check_tensor(model: Checkpoint, name: str, like: Checkpoint, stored: str) -> None:
+    """Refuse a model that lacks a tensor, or has it in another shape than `stored` in `like`."""
+    if name not in model:
+        raise UserError(
+            f"{model.path}: has no tensor '{name}', which another model of this merge has; "
+            "only models of one architecture can be merged"
+        )
+    mine, other = model.entry(name).shape, like.entry(stored).shape
+    if mine != other:
+        raise UserError(
+            f"{model.path}: '{name}' has shape {list(mine)}, in {like.path} it is {list(other)}; "
+            "only models of one architecture can be merged"
+        )
+
+
+def _by_layer(model: Checkpoint) -> dict[int | None, list[str]]:
+    """A model's tensor names by the block they belong to; None for those outside the blocks."""
+    names: dict[int | None, list[str]] = {}
+    for name in model.names:
+        names.setdefault(layer_index(name), []).append(name)
+    return names
