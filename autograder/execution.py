@@ -83,7 +83,20 @@ def _assigned(statement: ast.stmt) -> set[str]:
         node.id
         for node in ast.walk(statement)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+    } - _inner(statement)
+
+
+def _inner(part: ast.AST) -> set[str]:
+    """Names that live only inside a comprehension or a lambda of this part."""
+    names = set()
+    for node in ast.walk(part):
+        if isinstance(node, ast.comprehension):
+            names |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+        elif isinstance(node, ast.Lambda):
+            names |= {
+                argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)
+            }
+    return names
 
 
 def _runs(statement: ast.stmt, missing: set[str]) -> bool:
@@ -105,7 +118,7 @@ def _runs(statement: ast.stmt, missing: set[str]) -> bool:
 
 
 def _loaded(value: ast.expr) -> set[str]:
-    return {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return {node.id for node in ast.walk(value) if isinstance(node, ast.Name)} - _inner(value)
 
 
 def _root(value: ast.expr) -> str | None:

@@ -53,6 +53,14 @@ def test_an_assignment_that_needs_a_demonstration_is_left_out_in_later_cells_too
     assert essential("model = 3\nheads = model + 1", missing) == "model = 3\nheads = model + 1"
 
 
+def test_the_variable_of_a_comprehension_is_not_missed_later():
+    missing: set[str] = set()
+    essential("shares = [measure(n) for n in range(3)]", missing)
+    assert missing == {"shares"}
+    kept = "densities = [n / 10 for n in range(10)]"
+    assert essential(kept, {"n"}) == kept
+
+
 def test_line_numbers_stay_so_that_errors_point_into_the_cell():
     source = "print('a')\n\ndef f():\n    return 1 / 0"
     assert essential(source).splitlines()[2] == "def f():"
