@@ -126,7 +126,7 @@ def _plan(recipe: Recipe | Mapping[str, Any] | str | Path, dtype: str | None) ->
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError):
         raise UserError(f"device '{name}': not available here; use cpu") from None
     return device
@@ -180,17 +180,24 @@ class _Run:
             )
 
     def _merged(self, tensor: TensorPlan) -> Tensor:
+        if not tensor.dtype.is_floating_point:  # positions, masks: nothing to average
+            with self.timed("read"):
+                number, name = tensor.inputs[0]
+                model = self.plan.base or self.plan.sources[number].model
+                return self._copied(model.read(tensor.base or name))
         with self.timed("read"):
             base = self.plan.base.read(tensor.base) if self.plan.base else None
             changes = [_change(self.plan, tensor, *source) for source in tensor.inputs]
-        if base is not None and (
-            not base.is_floating_point() or all(change is None for change in changes)
-        ):
-            self.report.copied += 1
-            self.report.copied_entries += base.numel()
-            return base
+        if base is not None and all(change is None for change in changes):
+            self._check_finite(tensor, base, changes)
+            return self._copied(base)
         with self.timed("merge"):
             return self._combine(tensor, base, changes)
+
+    def _copied(self, value: Tensor) -> Tensor:
+        self.report.copied += 1
+        self.report.copied_entries += value.numel()
+        return value
 
     def _combine(
         self, tensor: TensorPlan, base: Tensor | None, changes: Sequence[Tensor | None]
@@ -247,12 +254,13 @@ class _Run:
         return value
 
     def _check_finite(
-        self, tensor: TensorPlan, base: Tensor | None, inputs: Sequence[Tensor]
+        self, tensor: TensorPlan, base: Tensor | None, changes: Sequence[Tensor | None]
     ) -> None:
         """Refuse NaN and infinity before merging: trim and election would lose track of them."""
         operands = [] if base is None else [(self.plan.base.path.name, base)]
-        for (number, _), change in zip(tensor.inputs, inputs, strict=True):
-            operands.append((self.plan.sources[number].name, change))
+        for (number, _), change in zip(tensor.inputs, changes, strict=True):
+            if change is not None:
+                operands.append((self.plan.sources[number].name, change))
         for name, operand in operands:
             if not _is_finite(operand):
                 raise UserError(
@@ -270,7 +278,8 @@ def _rounded(tensor: TensorPlan, value: Tensor) -> Tensor:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Whether all entries are finite; a finite sum says so in one pass, without a mask."""
-    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def _change(plan: Plan, tensor: TensorPlan, number: int, name: str) -> Tensor | None:
