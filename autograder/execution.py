@@ -3,9 +3,9 @@
 From every code cell run the imports, the definitions and the simple assignments: constants,
 lambdas, arithmetic, and calls of builtins or of torch, math, functools, itertools and operator.
 Anything else in a cell (plots, model loading, widgets, loops, prints) is left out, and so is an
-assignment that needs a variable made there. Grade cells run as they are. So a lesson that takes a
-minute to read top to bottom is graded in seconds, helpers in extra cells work, and a broken
-demonstration costs no points.
+assignment that needs a variable made there. In a solution cell every assignment runs, whatever it
+calls. Grade cells run as they are. So a lesson that takes a minute to run top to bottom is graded
+in seconds, helpers in extra cells work, and a broken demonstration costs no points.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import Any
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute
-from nbgrader.utils import is_grade
+from nbgrader.utils import is_grade, is_solution
 
 MODULES = {"torch", "math", "functools", "itertools", "operator", "partial", "np", "numpy"}
 BUILTINS = set(dir(builtins)) - {
@@ -37,11 +37,12 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
-def essential(source: str, missing: set[str] | None = None) -> str:
+def essential(source: str, missing: set[str] | None = None, *, solution: bool = False) -> str:
     """The part of a cell that runs when a submission is graded; line numbers stay as they were.
 
     `missing` holds the names that earlier cells would have made in parts left out, and is brought
-    up to date. A cell that cannot be parsed comes back whole, so that its error is seen.
+    up to date. `solution` says that it is a solution cell. A cell that cannot be parsed comes back
+    whole, so that its error is seen.
 
     >>> essential("import math\\nk = 3\\nprint(k)\\nmodel = load('x')\\ndef f(): return k")
     'import math\\nk = 3\\n\\n\\ndef f(): return k'
@@ -60,7 +61,7 @@ def essential(source: str, missing: set[str] | None = None) -> str:
     kept: set[int] = set()
     for statement in statements:
         names = _assigned(statement)
-        if _runs(statement, missing):
+        if _runs(statement, missing, solution):
             missing -= names
             first = min([statement.lineno, *(d.lineno for d in _decorators(statement))])
             kept.update(range(first, (statement.end_lineno or first) + 1))
@@ -99,21 +100,21 @@ def _inner(part: ast.AST) -> set[str]:
     return names
 
 
-def _runs(statement: ast.stmt, missing: set[str]) -> bool:
+def _runs(statement: ast.stmt, missing: set[str], solution: bool) -> bool:
     if isinstance(statement, IMPORTS):
         return True
     if isinstance(statement, DEFINITIONS):
         return all(_root(decorator) in DECORATORS for decorator in statement.decorator_list)
     if isinstance(statement, ASSIGNMENTS):
         value = statement.value
-        return value is None or (_simple(value) and not _loaded(value) & missing)
+        return value is None or ((solution or _simple(value)) and not _loaded(value) & missing)
     if isinstance(statement, ast.If):
         branches = statement.body + statement.orelse
-        return _simple(statement.test) and all(_runs(each, missing) for each in branches)
+        return _simple(statement.test) and all(_runs(each, missing, solution) for each in branches)
     if isinstance(statement, ast.Try):
         inside = [*statement.body, *statement.orelse, *statement.finalbody]
         inside += [each for handler in statement.handlers for each in handler.body]
-        return all(isinstance(each, ast.Pass) or _runs(each, missing) for each in inside)
+        return all(isinstance(each, ast.Pass) or _runs(each, missing, solution) for each in inside)
     return False
 
 
@@ -157,7 +158,8 @@ class ExecuteDefinitions(Execute):
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> Any:
         if cell.cell_type != "code" or is_grade(cell):
             return super().preprocess_cell(cell, resources, index)
-        source, runs = cell.source, essential(cell.source, self.missing)
+        source = cell.source
+        runs = essential(source, self.missing, solution=is_solution(cell))
         if not runs.strip():
             cell.outputs, cell.execution_count = [], None
             return cell, resources

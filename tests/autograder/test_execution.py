@@ -53,6 +53,12 @@ def test_an_assignment_that_needs_a_demonstration_is_left_out_in_later_cells_too
     assert essential("model = 3\nheads = model + 1", missing) == "model = 3\nheads = model + 1"
 
 
+def test_a_solution_cell_runs_all_its_assignments_but_no_loose_statement():
+    source = "table = my_helper(3)\nprint(table)\nbest = max(table)"
+    assert essential(source, solution=True) == "table = my_helper(3)\n\nbest = max(table)"
+    assert essential(source).strip() == ""
+
+
 def test_the_variable_of_a_comprehension_is_not_missed_later():
     missing: set[str] = set()
     essential("shares = [measure(n) for n in range(3)]", missing)
