@@ -1,0 +1,41 @@
+"""What lessons show: figures with descriptions, tables, predictions, and the explorers.
+
+Everything a lesson needs is named here and loaded when it is first used.
+
+>>> from mergelab.notebook import ten_parameters
+>>> len(ten_parameters())
+2
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
+    "learner": ("attempt",),
+    "picture": ("Picture",),
+    "plots": ("differences_plot", "score_plot", "size_plot", "sweep_plot"),
+    "predictions": ("Note", "Predictions"),
+    "stepper": ("Example", "TiesStepper", "ten_examples"),
+    "steps": ("follow",),
+    "steps_plot": ("steps_figure",),
+    "tables": ("Table", "differences_table", "merge_report_table", "scores_table"),
+    "ten": ("ten_parameters",),
+    "verdicts": (
+        "beyond_noise",
+        "density_verdict",
+        "difference_sentence",
+        "ends_verdict",
+        "scale_or_election",
+    ),
+    "weights": ("changes", "fates", "norm_kept"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,161 @@
+"""Sentences that read a measurement, written from the numbers: a rebuild cannot make them false."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mergelab.evaluation.results import Evaluation, compare
+from mergelab.evaluation.statistics import Interval, mean_of_rates, paired_difference
+
+
+def beyond_noise(difference: Interval) -> int:
+    """+1 for a gain whose interval excludes 0, -1 for such a loss, 0 where one cannot tell.
+
+    >>> beyond_noise(Interval(0.10, 0.04, 0.16)), beyond_noise(Interval(0.02, -0.03, 0.07))
+    (1, 0)
+    """
+    return (difference.low > 0) - (difference.high < 0)
+
+
+def difference_sentence(first: str, second: str, difference: Interval) -> str:
+    """What a difference "first minus second" and its 95% interval say.
+
+    >>> print(difference_sentence("TIES", "the average", Interval(0.10, 0.04, 0.16)))
+    TIES scores .10 above the average (95% interval +.04 to +.16): more than noise.
+    """
+    if abs(difference.estimate) < 0.005:
+        gap = f"{first} and {second} score the same"
+    else:
+        side = "above" if difference.estimate > 0 else "below"
+        gap = f"{first} scores {_plain(abs(difference.estimate))} {side} {second}"
+    word = "more than noise" if beyond_noise(difference) else "these items cannot tell them apart"
+    return f"{gap} (95% interval {_signed(difference.low)} to {_signed(difference.high)}): {word}."
+
+
+def scale_or_election(scale: Interval, election: Interval) -> str:
+    """Which part of TIES' lead over the plain average is size, and which is trim and election.
+
+    `scale`: a sum of TIES' size minus the average; `election`: TIES minus that sum.
+
+    >>> print(scale_or_election(Interval(0.13, 0.09, 0.17), Interval(-0.02, -0.05, 0.01)))
+    Size alone gives +.13, more than noise. Trimming and electing signs on top of it give −.02,
+    within noise: here the right size explains the lead, and the election neither helps nor hurts
+    measurably.
+    """
+    text = (
+        f"Size alone gives {_signed(scale.estimate)}, {_noise(scale)}. Trimming and electing signs"
+        f" on top of it give {_signed(election.estimate)}, {_noise(election)}: "
+    )
+    size, vote = beyond_noise(scale), beyond_noise(election)
+    if vote > 0:
+        return (
+            text
+            + "here sign election earns its keep"
+            + (", beside the right size." if size > 0 else ", and size alone does not.")
+        )
+    if vote < 0:
+        return text + "here the election costs more than it brings; a sum of the right size wins."
+    if size > 0:
+        return (
+            text + "here the right size explains the lead, and the election neither helps nor hurts"
+            " measurably."
+        )
+    if size < 0:
+        return text + "here a larger size is a burden, and the election does not make up for it."
+    return text + "here neither makes a difference that these items can show."
+
+
+def density_verdict(
+    measured: Mapping[float, Evaluation],
+    published: Mapping[float, float],
+    reference: float = 0.5,
+) -> str:
+    """Whether density matters as much here as in the published sweep.
+
+    Compares every other density of the published range with `reference`, the published best, on
+    the same items; the intervals are widened for the number of comparisons (Bonferroni).
+
+    Raises `KeyError` if `measured` lacks a density of `published`.
+    """
+    others = [d for d in sorted(published) if d != reference]
+    level = 1 - 0.05 / len(others)
+    differences = {d: _paired(measured[d], measured[reference], level) for d in others}
+    best = max(published, key=lambda d: measured[d].combined.estimate)
+    spread = _spread([measured[d].combined.estimate for d in published])
+    theirs = _spread(list(published.values()))
+    clear = [d for d in others if beyond_noise(differences[d])]
+    low, high = min(published), max(published)
+    text = (
+        f"Published: best at {reference:g}, {_plain(theirs)} between best and worst from {low:g} "
+        f"to {high:g}. Here: best at {best:g}, {_plain(spread)} between best and worst. "
+    )
+    if not clear:
+        return text + (
+            f"None of {_list(others)} differs from {reference:g} by more than noise: in this range "
+            "the curve is flat, as far as these items can show. The published peak is not "
+            "confirmed."
+        )
+    worse = [d for d in clear if differences[d].estimate < 0]
+    better = [d for d in clear if differences[d].estimate > 0]
+    parts = []
+    if worse:
+        parts.append(f"{_list(worse)} {_be(worse)} worse than {reference:g} beyond noise")
+    if better:
+        parts.append(f"{_list(better)} {_be(better)} better than {reference:g} beyond noise")
+    said = " and ".join(parts)
+    close = "; the published peak is confirmed" if len(worse) == len(others) else ""
+    return f"{text}{said[0].upper()}{said[1:]}{close}."
+
+
+def ends_verdict(measured: Mapping[float, Evaluation], reference: float = 0.5) -> str:
+    """What the ends of a density sweep cost against the middle, one sentence each."""
+    ends = [min(measured), max(measured)]
+    return " ".join(
+        difference_sentence(
+            f"Density {end:g}",
+            f"density {reference:g}",
+            compare(measured[end], measured[reference])["combined"],
+        )
+        for end in ends
+    )
+
+
+def _paired(first: Evaluation, second: Evaluation, level: float) -> Interval:
+    """The difference of two combined scores at a level of one's own."""
+    compare(first, second)  # refuses what did not answer the same items
+    return mean_of_rates(
+        [
+            paired_difference(
+                [o.score.strict for o in result.outcomes],
+                [o.score.strict for o in second.skills[skill].outcomes],
+                [o.item.template for o in result.outcomes],
+                level=level,
+            )
+            for skill, result in first.skills.items()
+        ]
+    )
+
+
+def _spread(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _noise(difference: Interval) -> str:
+    return "more than noise" if beyond_noise(difference) else "within noise"
+
+
+def _list(densities: Sequence[float]) -> str:
+    words = [f"{d:g}" for d in densities]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _be(items: Sequence[float]) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+def _plain(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def _signed(value: float) -> str:
+    return ("−" if round(value, 2) < 0 else "+") + _plain(abs(value))
