@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from filelock import FileLock
 from nbformat import NotebookNode
 
 from autograder.checking import parse_call
@@ -121,9 +122,24 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
     notes: list[str] = []
     notebook = read_submission(path, nbformat.read(course.release(lesson), as_version=4), notes)
 
+    try:
+        home = course.state / "self-study"
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / f".{lesson}.lock"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
+            results, feedback = _grade(course, lesson, notebook, path, tell)
+    except OSError as error:
+        place = error.filename or course.state
+        raise UserError(f"{place}: cannot be written ({error.strerror or error})") from None
+    return Submission(lesson, str(path), results, feedback, notes)
+
+
+def _grade(
+    course: Course, lesson: str, notebook: NotebookNode, path: Path, tell: Progress
+) -> tuple[list[Result], str]:
+    """Results and the path of the feedback, from nbgrader's steps in a private course."""
     private = _private_course(course, lesson)
-    with environment(private.prepare()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
+    with environment(private.prepare()):
         grader = api(
             private,
             source_directory=str(course.solutions),
@@ -142,7 +158,7 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
     feedback = private.state / "feedback" / LEARNER / lesson / f"{lesson}.html"
     kept = course.state / "self-study" / f"{lesson}.html"
     shutil.copyfile(feedback, kept)
-    return Submission(lesson, str(path), results, str(kept), notes)
+    return results, str(kept)
 
 
 def locate(course: Course, target: str) -> tuple[str, Path]:
@@ -244,10 +260,15 @@ def _private_course(course: Course, lesson: str) -> Course:
 
 
 def _open_gradebook(grader: Any, private: Course, lesson: str) -> None:
-    if lesson in grader.get_released_assignments() and (private.root / "gradebook.db").is_file():
+    ready = private.root / "ready"
+    if ready.exists():
         return
+    # What an interrupted first run has left behind would stand in the way.
+    (private.root / "gradebook.db").unlink(missing_ok=True)
+    shutil.rmtree(private.exchange / "mergelab", ignore_errors=True)
     succeed(grader.generate_assignment(lesson), f"{lesson}: cannot be prepared for grading")
     succeed(grader.release_assignment(lesson), f"{lesson}: cannot be released")
+    ready.touch()
 
 
 def _hand_in(grader: Any, private: Course, lesson: str, notebook: NotebookNode) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from autograder import build
 from autograder.courses import Course
 from autograder.exercise import find
-from autograder.submit import locate, read_submission, submit
+from autograder.submit import _private_course, locate, read_submission, submit
 from mergelab.errors import UserError
 
 NAMES = ("trim", "elect_sign", "disjoint_merge", "ties")
@@ -147,6 +147,25 @@ def test_a_learners_own_way_of_working_is_graded_fairly(course):
         "the cell trim is there twice; the first one counts",
         "the cell ties is missing and counts 0",
     ]
+
+
+def test_a_run_that_was_killed_early_does_not_stand_in_the_way(built_course, tmp_path):
+    course = Course(built_course.root, tmp_path / "state")
+    hand_in_at = Course(tmp_path / "mine", course.state)
+    hand_in_at.root.mkdir()
+    (hand_in_at.root / "lessons").symlink_to(course.lessons)
+    path = hand_in(hand_in_at, {"trim": SOLUTIONS["trim"].strip()})
+    private = _private_course(course, "90_small")
+    (private.root / "gradebook.db").write_bytes(b"half a")
+    (private.exchange / "mergelab" / "outbound" / "90_small").mkdir(parents=True)
+    assert submit(course, str(path)).score == 4
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(built_course, tmp_path):
+    (tmp_path / "state").write_text("a file")
+    course = Course(built_course.root, tmp_path / "state")
+    with pytest.raises(UserError, match=r"state.*cannot be written"):
+        submit(course, str(build.notebook_path(built_course, "90_small")))
 
 
 def test_the_command_prints_a_table_and_where_the_feedback_is(course):
