@@ -25,7 +25,7 @@ from torch import Tensor
 from mergelab.checkpoints import CheckpointWriter, Slot, whole_folder
 from mergelab.checkpoints.loading import load_tokenizer, model_from_state
 from mergelab.errors import UserError
-from mergelab.kernels import gram, merge_tensor
+from mergelab.kernels import gram, merge_tensor, opposed
 from mergelab.methods.slerp import angle, is_linear
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, parse_recipe, read_recipe
 from mergelab.report import MergeReport, TensorReport
@@ -226,11 +226,12 @@ class _Run:
         value = merged.value if in_weights or origin is None else origin + merged.value
         change = merged.value - origin if in_weights else merged.value
         counts = merged.counts
+        conflicts = counts.conflicts
+        square = counts.merged_square
         if in_weights:
             flat = change.double().flatten()
             square = float(flat @ flat)
-        else:
-            square = counts.merged_square
+            conflicts = int(opposed(inputs).sum())
         listed = sorted(range(len(inputs)), key=lambda i: tensor.inputs[i][0])
         task_gram = gram(inputs) if in_weights else counts.gram
         self.report.tensors.append(
@@ -239,7 +240,7 @@ class _Run:
                 layer=tensor.layer,
                 entries=counts.entries,
                 removed=tuple(counts.removed[i] for i in listed),
-                conflicts=counts.conflicts,
+                conflicts=None if origin is None else conflicts,
                 resolved=counts.resolved,
                 weights=tuple(tensor.per_source[i].get("weight", 1.0) for i in listed),
                 gram=_reorder(task_gram, listed),

@@ -1,9 +1,10 @@
 """What a merge did: per tensor, per layer, in total; as a table, as JSON, as numbers to plot.
 
 Trimmed: entries of one task vector set to zero by trim. Dropped: the same, at random. Conflict:
-an entry where, after that, two sources are nonzero with opposite signs; resolved: one side was
-elected. Magnitude kept: norm of the merged task vector over the weighted mean norm of the task
-vectors. Angle: between task vectors (or between full weights), mean over pairs, in degrees.
+an entry where, after that, two task vectors are nonzero with opposite signs (None where there is
+no base, and so no task vectors); resolved: one side was elected. Magnitude kept: norm of the
+merged task vector over the weighted mean norm of the task vectors. Angle: between task vectors
+(or between full weights), mean over pairs, in degrees.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class TensorReport:
     layer: int | None
     entries: int
     removed: tuple[int, ...]
-    conflicts: int
+    conflicts: int | None
     resolved: int
     weights: tuple[float, ...]
     gram: tuple[tuple[float, ...], ...]
@@ -51,7 +52,7 @@ class Summary:
     tensors: int
     entries: int
     removed: tuple[int, ...]
-    conflicts: int
+    conflicts: int | None
     resolved: int
     magnitude_kept: float | None
     angle: float | None
@@ -153,7 +154,9 @@ def summarise(label: str, tensors: Sequence[TensorReport]) -> Summary:
         tensors=len(tensors),
         entries=sum(t.entries for t in tensors),
         removed=tuple(sum(t.removed[i] for t in whole) for i in range(count)),
-        conflicts=sum(t.conflicts for t in tensors),
+        conflicts=None
+        if any(t.conflicts is None for t in tensors)
+        else sum(t.conflicts for t in tensors),
         resolved=sum(t.resolved for t in tensors),
         magnitude_kept=_magnitude_kept(whole, gram),
         angle=mean_angle(gram),
@@ -232,7 +235,7 @@ def _cells(report: MergeReport, summary: Summary) -> list[str]:
     angle = summary.weight_angle if report.space == "weights" else summary.angle
     return [
         *cells,
-        _share(summary.conflicts, summary.entries),
+        "-" if summary.conflicts is None else _share(summary.conflicts, summary.entries),
         f"{summary.resolved:,}",
         "-" if kept is None else f"{kept:.3f}",
         "-" if angle is None else f"{angle:.1f}°",

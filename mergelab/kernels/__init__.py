@@ -4,6 +4,6 @@
 functions of `mergelab.methods` step by step.
 """
 
-from mergelab.kernels.reference import Counts, Merged, gram, merge_tensor
+from mergelab.kernels.reference import Counts, Merged, gram, merge_tensor, opposed
 
-__all__ = ["Counts", "Merged", "gram", "merge_tensor"]
+__all__ = ["Counts", "Merged", "gram", "merge_tensor", "opposed"]

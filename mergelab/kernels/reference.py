@@ -84,12 +84,7 @@ def _accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
 def _count(
     method: Method, inputs: Sequence[Tensor], prepared: Sequence[Tensor], value: Tensor
 ) -> Counts:
-    plus = torch.zeros_like(value, dtype=torch.bool)
-    minus = torch.zeros_like(plus)
-    for tensor in prepared:
-        plus |= tensor > 0
-        minus |= tensor < 0
-    conflict = plus & minus
+    conflict = opposed(prepared)
     resolved = int((conflict & (value != 0)).sum()) if method.resolves_conflicts else 0
     flat = value.double().flatten()
     return Counts(
@@ -103,6 +98,20 @@ def _count(
         gram=gram(inputs),
         merged_square=float(flat @ flat),
     )
+
+
+def opposed(tensors: Sequence[Tensor]) -> Tensor:
+    """Where at least two same-shaped tensors are nonzero with opposite signs, as a bool tensor.
+
+    >>> opposed([torch.tensor([1.0, 2.0, 0.0]), torch.tensor([-3.0, 1.0, -1.0])])
+    tensor([ True, False, False])
+    """
+    plus = torch.zeros_like(tensors[0], dtype=torch.bool)
+    minus = torch.zeros_like(plus)
+    for tensor in tensors:
+        plus |= tensor > 0
+        minus |= tensor < 0
+    return plus & minus
 
 
 def gram(tensors: Sequence[Tensor]) -> tuple[tuple[float, ...], ...]:

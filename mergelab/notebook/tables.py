@@ -132,7 +132,7 @@ def _report_row(report: MergeReport, summary: Summary) -> list[str]:
     kept, angle = summary.magnitude_kept, summary.angle
     return [
         *cells,
-        _share(summary.conflicts, summary.entries),
+        "-" if summary.conflicts is None else _share(summary.conflicts, summary.entries),
         f"{summary.resolved:,}",
         "-" if kept is None else f"{kept:.3f}",
         "-" if angle is None else f"{angle:.1f}°",
