@@ -30,6 +30,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of a table.")]
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def _version(wanted: bool) -> None:
@@ -264,7 +265,7 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted; nothing was written", status=130)
+        status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -273,8 +274,9 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message()} (see mergelab --help)", getattr(error, "exit_code", 2))
-    else:
-        raise SystemExit(status if isinstance(status, int) else 0)
+    if status == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+        _fail("interrupted; nothing was written", status=INTERRUPTED)
+    raise SystemExit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int = BAD_INPUT) -> None:
