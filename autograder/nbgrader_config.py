@@ -46,7 +46,7 @@ c.OverwriteCells.add_missing_cells = True
 c.Execute.timeout = 60
 c.Execute.extra_arguments = ["--IPKernelApp.log_level=40"]
 c.Autograde.autograde_preprocessors = [
-    "autograder.execution.ExecuteDefinitions",
+    "autograder.execution.ExecuteEssential",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",

@@ -4,73 +4,83 @@ import pytest
 
 from autograder.execution import essential
 
-KEPT = [
+GRADE = 'grade("ties/trim", trim, part="hidden")'
+
+
+def runs(*sources: str) -> list[str]:
+    """The essential part of cells that are followed by a grade cell for `trim`."""
+    *parts, grade = essential([*sources, GRADE], [False] * len(sources) + [True])
+    assert grade == GRADE
+    return parts
+
+
+NEEDED = [
     "import torch",
-    "from math import floor",
-    "def helper(x):\n    print(x)\n    return x",
-    "class Table:\n    rows = 3",
-    "@torch.no_grad()\ndef f(x):\n    return x",
-    "density = 0.5",
-    "a, b = 1, [2, 3]",
-    "table = torch.zeros(3, 4)",
-    "names = sorted({'b': 1, 'a': 2})",
-    "twice = lambda x: load(x)",
-    "limit: float = 3.0",
-    "try:\n    import numpy as np\nexcept ImportError:\n    np = None",
-    "text = ', '.join(['a', 'b'])",
+    "import torch as torch",
+    "from anywhere import torch",
+    "def torch(x):\n    print(x)\n    return x",
+    "class torch:\n    rows = 3",
+    "@decorated\ndef torch(x):\n    return x",
+    "torch = 0.5",
+    "other, torch = 1, [2, 3]",
+    "torch = my_helper(3)",
+    "torch: float = 3.0",
+    "torch = [n for n in range(3)]",
+    "try:\n    import torch\nexcept ImportError:\n    torch = None",
+    "if True:\n    torch = 3",
+    "torch.seed = 3",
+    "torch[0] = 3",
+    "from anywhere import *",
 ]
 LEFT_OUT = [
-    "model = load_model('task_api_persona')",
     "plt.plot([1, 2])",
-    "for i in range(10**9):\n    pass",
+    "for torch in range(10**9):\n    pass",
     "while True: pass",
-    "print('hello')",
-    "data = open('/etc/hosts').read()",
-    "exec('x = 1')",
+    "print(torch)",
+    "exec('torch = 1')",
     "%matplotlib inline",
     "!rm -rf data",
-    "@interact(alpha=0.5)\ndef show(alpha):\n    pass",
-    "with torch.no_grad():\n    y = 3",
-    "result = merge(recipe).report",
+    "with open('x') as torch:\n    y = 3",
+    "model = load_model('task_api_persona')",
+    "import matplotlib",
+    "def show(torch):\n    return torch",
     "del torch",
 ]
+TRIM = "def trim(delta, density):\n    return torch.zeros_like(delta)"
 
 
-@pytest.mark.parametrize("source", KEPT)
-def test_imports_definitions_and_simple_assignments_run(source):
-    assert essential(source) == source
+@pytest.mark.parametrize("source", NEEDED)
+def test_imports_definitions_and_assignments_that_a_graded_function_needs_run(source):
+    assert runs(source, TRIM) == [source, TRIM]
 
 
 @pytest.mark.parametrize("source", LEFT_OUT)
 def test_demonstrations_do_not_run(source):
-    assert essential(source).strip() == ""
+    assert runs(source, TRIM) == ["", TRIM]
 
 
-def test_an_assignment_that_needs_a_demonstration_is_left_out_in_later_cells_too():
-    missing: set[str] = set()
-    essential("model = load('x')", missing)
-    assert essential("depth = len(model)\nrate = 0.5", missing) == "\nrate = 0.5"
-    assert essential("model = 3\nheads = model + 1", missing) == "model = 3\nheads = model + 1"
+def test_needs_are_followed_through_helpers_in_any_order():
+    cells = ["scale = base * 2", "def helper(x):\n    return scale * x", "base = 1"]
+    trim = "def trim(delta, density):\n    return helper(delta)"
+    assert runs(*cells, trim, "unused = helper(3)") == [*cells, trim, ""]
 
 
-def test_a_solution_cell_runs_all_its_assignments_but_no_loose_statement():
-    source = "table = my_helper(3)\nprint(table)\nbest = max(table)"
-    assert essential(source, solution=True) == "table = my_helper(3)\n\nbest = max(table)"
-    assert essential(source).strip() == ""
+def test_a_parameter_of_the_same_name_does_not_pull_a_demonstration_in():
+    demonstration = "delta = load_task_vector('persona')"
+    trim = "def trim(delta, density):\n    kept = [delta for delta in [delta]]\n    return kept[0]"
+    assert runs(demonstration, trim) == ["", trim]
 
 
-def test_the_variable_of_a_comprehension_is_not_missed_later():
-    missing: set[str] = set()
-    essential("shares = [measure(n) for n in range(3)]", missing)
-    assert missing == {"shares"}
-    kept = "densities = [n / 10 for n in range(10)]"
-    assert essential(kept, {"n"}) == kept
+def test_every_definition_of_a_name_runs_so_that_the_last_one_counts():
+    again = "def trim(delta, density):\n    return delta"
+    assert runs(TRIM, again) == [TRIM, again]
 
 
-def test_line_numbers_stay_so_that_errors_point_into_the_cell():
-    source = "print('a')\n\ndef f():\n    return 1 / 0"
-    assert essential(source).splitlines()[2] == "def f():"
+def test_loose_statements_of_a_cell_are_left_out_and_line_numbers_stay():
+    source = f"print('a')\n\n{TRIM}\ntrim(1, 2)\n1 / 0"
+    assert runs(source) == [f"\n\n{TRIM}"]
 
 
-def test_a_cell_that_python_cannot_read_comes_back_whole():
-    assert essential("def f(:") == "def f(:"
+@pytest.mark.parametrize("source", ["def f(:", "x = 1\0", "    indented\nbroken"])
+def test_a_cell_that_python_cannot_read_comes_back_whole(source):
+    assert runs(source) == [source]
