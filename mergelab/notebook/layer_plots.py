@@ -49,7 +49,7 @@ def patch_plot(
     patches = [matrix[rows, columns].float() for matrix in (first, second)]
     limit = float(max(patch.abs().max() for patch in patches)) or 1.0
     for axis, patch, name in zip(axes, patches, names, strict=False):
-        image = axis.imshow(patch, cmap=SIGNED, vmin=-limit, vmax=limit)
+        image = axis.imshow(patch.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
         axis.set_title(f"change by {name}")
     bar = figure.colorbar(image, ax=axes[:2].tolist(), shrink=0.75, pad=0.02)
     bar.set_label("change of the weight")
@@ -58,7 +58,7 @@ def patch_plot(
     one_only = (product == 0) & (kept[0] != kept[1])
     relation = torch.where(product > 0, 2.0, torch.where(product < 0, 3.0, one_only.float()))
     colours = ListedColormap(["white", DROPPED, AGREE, CONFLICT])
-    axes[2].imshow(relation, cmap=colours, vmin=0, vmax=3)
+    axes[2].imshow(relation.numpy(), cmap=colours, vmin=0, vmax=3)
     for y, line in enumerate(relation.tolist()):
         for x, kind in enumerate(line):
             if kind >= 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mergelab.evaluation.results import Evaluation
 from mergelab.evaluation.statistics import Interval
@@ -97,7 +96,7 @@ def differences_plot(
             axis.text(
                 difference.estimate,
                 row - 0.16,
-                f"{difference.estimate:+.2f}",
+                f"{difference.estimate:+.2f}".replace("-", "−"),
                 ha="center",
                 va="bottom",
                 fontsize=10,
@@ -173,7 +172,7 @@ def size_plot(
     """Combined score against the size of the merged change, one curve for each method.
 
     `curves`: method to (size, evaluation) pairs, the size as the report's "magnitude kept".
-    `marked`: labels to write at (size, score).
+    `marked`: (label, size, score) of points to put a ring around.
     """
     figure = new_figure(8.2, 4.2)
     axis = figure.subplots()
@@ -197,19 +196,19 @@ def size_plot(
         )
         said.append(f"{name} by size {at}")
     for text, size, score in marked:
-        arrow: dict[str, Any] = {"arrowstyle": "-", "color": AGREE}
-        axis.annotate(
-            text,
-            (size, score),
-            xytext=(-6, -46),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9.5,
-            arrowprops=arrow,
+        ring = {"marker": "o", "markersize": 17, "markeredgewidth": 1.6}
+        axis.plot(
+            [size + shift[next(iter(curves))]],
+            [score],
+            linestyle="none",
+            markerfacecolor="none",
+            markeredgecolor=METHODS["linear"][0],
+            label=text,
+            **ring,
         )
     axis.set_xlabel("size of the merged change (1 = as large as one adapter's)")
     axis.set_ylabel("combined score")
-    axis.legend(loc="lower left")
+    axis.legend(loc="best")
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'Score against size'}. {'; '.join(said)}.")

@@ -18,7 +18,7 @@ class Note:
     """A sentence in a quiet box: HTML in a notebook, plain text elsewhere."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = text[:1].upper() + text[1:]
 
     def __repr__(self) -> str:
         return self.text
@@ -57,9 +57,9 @@ class Predictions:
 
     >>> book = Predictions()
     >>> book.range("score of the average", low=0.5, high=0.7)
-    score of the average: you guess between 0.50 and 0.70.
+    Score of the average: you guess between 0.50 and 0.70.
     >>> book.reveal("score of the average", 0.78)
-    score of the average: measured 0.78; you guessed between 0.50 and 0.70, which is too low.
+    Score of the average: measured 0.78; you guessed between 0.50 and 0.70, which is too low.
     >>> book.calibration()
     You caught 0 of 1 predictions. ...
     """
@@ -92,7 +92,7 @@ class Predictions:
         """Put the measured value beside the guess."""
         asked = self._questions.setdefault(question, _Question(_plain))
         asked.truth = truth
-        measured = f"{question}: measured {asked.show(truth)}"
+        measured = f"{question}: {'' if isinstance(truth, str) else 'measured '}{asked.show(truth)}"
         if asked.empty:
             return Note(f"{measured}; you made no guess.")
         return Note(f"{measured}; you guessed {_guess(asked)}, which is {_outcome(asked)}.")

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 from torch import Tensor
 
+from mergelab.methods import trim
 from mergelab.notebook.steps import STEPS, Steps, follow, story
 from mergelab.notebook.steps_plot import steps_figure
 from mergelab.notebook.ten import NAMES, ten_parameters
@@ -116,3 +117,17 @@ def ten_examples() -> dict[str, Example]:
         "ten parameters, three models": Example(NAMES, ten_parameters(3)),
         "ten parameters, two models": Example(NAMES[:2], ten_parameters(2)),
     }
+
+
+def layer_example(
+    first: Tensor, second: Tensor, *, names: Sequence[str], density: float = 0.5
+) -> Example:
+    """Ten weights of a real layer: of its first 12 rows, the start of the one with most conflicts.
+
+    `first` and `second` are two task vectors of one matrix; conflicts are counted after a trim to
+    `density`.
+    """
+    signs = [trim(matrix, density)[:12, :10].sign() for matrix in (first, second)]
+    row = int((signs[0] * signs[1] < 0).sum(1).argmax())
+    start = row * first.shape[1]
+    return Example(names, [first, second], range(start, start + signs[0].shape[1]))

@@ -84,13 +84,15 @@ def follow(
 
 
 def signed(value: float) -> str:
-    """A change with its sign, to three significant digits.
+    """A change with its sign, to two decimals if that is exact, else to three digits.
 
-    >>> signed(0.12), signed(-0.0004321), signed(0.0)
-    ('+0.12', '−0.000432', '0')
+    >>> signed(0.1), signed(-0.0004321), signed(0.0)
+    ('+0.10', '−0.000432', '0')
     """
-    # A real minus sign: screen readers skip a hyphen.
-    return f"{value:+.3g}".replace("-", "−") if value else "0"
+    if not value:
+        return "0"
+    text = f"{value:+.2f}" if abs(value - round(value, 2)) < 1e-6 * abs(value) else f"{value:+.3g}"
+    return text.replace("-", "−")  # a real minus sign: screen readers skip a hyphen
 
 
 def story(steps: Steps, entry: int, step: int = len(STEPS)) -> str:

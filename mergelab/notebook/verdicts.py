@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from mergelab.evaluation.results import Evaluation, compare
 from mergelab.evaluation.statistics import Interval, mean_of_rates, paired_difference
+from mergelab.notebook.weights import Fate
+from mergelab.report import MergeReport
 
 
 def beyond_noise(difference: Interval) -> int:
@@ -29,6 +31,7 @@ def difference_sentence(first: str, second: str, difference: Interval) -> str:
         side = "above" if difference.estimate > 0 else "below"
         gap = f"{first} scores {_plain(abs(difference.estimate))} {side} {second}"
     word = "more than noise" if beyond_noise(difference) else "these items cannot tell them apart"
+    gap = gap[0].upper() + gap[1:]
     return f"{gap} (95% interval {_signed(difference.low)} to {_signed(difference.high)}): {word}."
 
 
@@ -63,6 +66,47 @@ def scale_or_election(scale: Interval, election: Interval) -> str:
     if size < 0:
         return text + "here a larger size is a burden, and the election does not make up for it."
     return text + "here neither makes a difference that these items can show."
+
+
+def conflicts_sentence(report: MergeReport, density: float) -> str:
+    """How many sign conflicts two trimmed task vectors have, beside what chance would give.
+
+    Two unrelated vectors trimmed to `density` meet in density² of the entries and oppose in half
+    of those.
+    """
+    total = report.total()
+    share, chance = total.conflicts / total.entries, density**2 / 2
+    text = f"Conflicts at {share:.1%} of the entries; chance alone would give {chance:.1%}. "
+    if abs(share - chance) < 0.15 * chance:
+        return text + (
+            "Close to chance: the two adapters did not learn to oppose each other, they just do "
+            "not know of each other."
+        )
+    kind = "fewer" if share < chance else "more"
+    return text + f"That is {kind} than chance would give: the two adapters are related."
+
+
+def overruled_sentence(found: Sequence[Fate]) -> str:
+    """Which of two sources loses more in elections, and whether it is the smaller one.
+
+    >>> print(overruled_sentence([Fate("a", .9, .05, .05, 2.0), Fate("b", .8, .05, .15, 1.5)]))
+    b loses more in elections: 15% of its change, against 5%. Its task vector is the smaller one
+    (0.75 times the other): an election by mass favours the louder adapter, right or wrong.
+    """
+    loser, winner = sorted(found, key=lambda fate: fate.overruled, reverse=True)
+    ratio = loser.norm / winner.norm
+    text = (
+        f"{loser.name} loses more in elections: {loser.overruled:.0%} of its change, against "
+        f"{winner.overruled:.0%}. "
+    )
+    if round(loser.overruled, 2) == round(winner.overruled, 2):
+        text = f"Both lose about {loser.overruled:.0%} of their change in elections. "
+    if ratio < 0.98:
+        return text + (
+            f"Its task vector is the smaller one ({ratio:.2f} times the other): an election by "
+            "mass favours the louder adapter, right or wrong."
+        )
+    return text + f"Its task vector is {ratio:.2f} times as large as the other's."
 
 
 def density_verdict(

@@ -68,12 +68,16 @@ def norm_kept(deltas: Sequence[Tensor], densities: Sequence[float]) -> list[floa
 
 @dataclass(frozen=True)
 class Fate:
-    """What TIES made of one source's change, in shares of its squared norm; they add up to 1."""
+    """What TIES made of one source's change, in shares of its squared norm; they add up to 1.
+
+    `norm` is the size of its task vector before any of that.
+    """
 
     name: str
     kept: float
     trimmed: float
     overruled: float
+    norm: float
 
 
 def fates(found: Changes, density: float) -> list[Fate]:
@@ -82,7 +86,7 @@ def fates(found: Changes, density: float) -> list[Fate]:
     >>> import torch
     >>> pair = [torch.tensor([3.0, 4.0, 0.0]), torch.tensor([-5.0, 0.0, 1.0])]
     >>> fates(Changes(("a", "b"), {"w": torch.zeros(3)}, {"w": pair}), 2 / 3)[0]
-    Fate(name='a', kept=0.64, trimmed=0.0, overruled=0.36)
+    Fate(name='a', kept=0.64, trimmed=0.0, overruled=0.36, norm=5.0)
     """
     count = len(found.names)
     total, kept, overruled = ([0.0] * count for _ in range(3))
@@ -95,7 +99,7 @@ def fates(found: Changes, density: float) -> list[Fate]:
             kept[i] += float(square[after.sign() == sign].sum())
             overruled[i] += float(square[after.sign() != sign].sum())
     return [
-        Fate(name, k / t, 1 - (k + o) / t, o / t)
+        Fate(name.removeprefix("task_api_"), k / t, 1 - (k + o) / t, o / t, t**0.5)
         for name, t, k, o in zip(found.names, total, kept, overruled, strict=True)
         if t
     ]

@@ -49,41 +49,14 @@ from IPython.display import display
 import mergelab
 from autograder import check, grade
 from mergelab import UserError
-from mergelab.evaluation.results import compare, evaluate, generate_replies
+from mergelab import notebook as nb
+from mergelab.evaluation.generation import generate_replies
+from mergelab.evaluation.results import compare, evaluate
+from mergelab.evaluation.suites import load_suite
 from mergelab.interference import inspect_models
-from mergelab.notebook import (
-    Example,
-    Note,
-    Predictions,
-    Table,
-    TiesStepper,
-    attempt,
-    beyond_noise,
-    changes,
-    density_verdict,
-    difference_sentence,
-    differences_plot,
-    ends_verdict,
-    fate_plot,
-    fates,
-    follow,
-    merge_report_table,
-    norm_kept,
-    patch_plot,
-    scale_or_election,
-    score_plot,
-    scores_table,
-    size_plot,
-    steps_figure,
-    sweep_plot,
-    ten_examples,
-    ten_parameters,
-    trim_plot,
-    vote_plot,
-)
 
 torch.set_num_threads(1)  # the model is small: sharing its work out costs more than it saves
-predictions = Predictions()
+predictions = nb.Predictions()
 
 # %% [markdown]
 # ## 1 ▸ A picture first
@@ -97,9 +70,9 @@ predictions = Predictions()
 # and ask: do the two agree?
 
 # %%
-pair = changes("task_api_persona", "task_api_agentic")
+pair = nb.changes("task_api_persona", "task_api_agentic")
 layer = "model.layers.1.self_attn.q_proj.weight"
-patch_plot(
+nb.patch_plot(
     *pair.deltas[layer],
     names=("persona", "agentic"),
     title="Layer 1, query projection: what two adapters change in 144 weights",
@@ -114,9 +87,9 @@ patch_plot(
 #
 # 1. **Sign disagreement.** The × squares. An average there lands somewhere in the middle, where
 #    neither adapter wanted to be.
-# 2. **Redundancy.** The pale squares. Most changes are small, and many of them are left-overs of
-#    training that matter to nobody. But added together they still move the other adapter's
-#    weights.
+# 2. **Redundancy.** The pale squares. Most changes are small, and many may be left-overs of
+#    training that matter to nobody. In a sum they still move the other adapter's weights.
+#    (Whether they matter can be measured; section 9 does.)
 #
 # TIES has one step against each, and a third one to finish.
 
@@ -137,7 +110,7 @@ patch_plot(
 # against .13, so up wins.
 
 # %%
-vote_plot(
+nb.vote_plot(
     {
         "Two of three want up": {"persona": 0.08, "agentic": -0.05, "third": 0.12},
         "One of three wants up, strongly": {"persona": -0.07, "agentic": -0.06, "third": 0.21},
@@ -145,9 +118,9 @@ vote_plot(
 )
 
 # %% [markdown]
-# Why mass and not heads? A large change is one that training pushed hard for. A small one may be
-# noise. And with two models, as in our pair, counting heads cannot decide anything: every
-# conflict is one against one. Mass decides all but exact draws.
+# Why mass and not heads? It is a bet: a large change is one that training pushed hard for, a
+# small one may be noise. And with two models, as in our pair, counting heads cannot decide
+# anything: every conflict is one against one. Mass decides all but exact draws.
 #
 # That is the whole idea. The name says the order: **T**r**I**m, **E**lect **S**ign and merge. Now
 # the three steps, one by one.
@@ -173,12 +146,15 @@ predictions.range("share of the norm left at density 0.2", low=None, high=None)
 # %%
 densities = [n / 100 for n in range(1, 101)]
 persona_tau, agentic_tau = zip(*pair.deltas.values(), strict=True)
-kept = {"persona": norm_kept(persona_tau, densities), "agentic": norm_kept(agentic_tau, densities)}
+kept = {
+    "persona": nb.norm_kept(persona_tau, densities),
+    "agentic": nb.norm_kept(agentic_tau, densities),
+}
 left_at_20 = kept["persona"][densities.index(0.2)]
 predictions.reveal("share of the norm left at density 0.2", left_at_20)
 
 # %%
-trim_plot(densities, kept, marked=(0.2, 0.5))
+nb.trim_plot(densities, kept, marked=(0.2, 0.5))
 
 # %% [markdown]
 # The curve rises steeply and then runs flat: a small share of the entries carries most of the
@@ -335,11 +311,13 @@ grade("ties/disjoint_merge", disjoint_merge, part="hidden")
 #
 # </details>
 #
-# And this is how it looks when you have finished. Pale bars were trimmed. Hatched bars lost the
-# vote.
+# When your rows are full, run the next cell and compare. Pale bars were trimmed. Hatched bars
+# lost the vote.
 
 # %%
-steps_figure(follow(ten_parameters(3), density=0.5, names=("persona", "agentic", "third")), entry=5)
+nb.steps_figure(
+    nb.follow(nb.ten_parameters(3), density=0.5, names=("persona", "agentic", "third")), entry=5
+)
 
 # %% [markdown]
 # ### Step through it
@@ -349,18 +327,15 @@ steps_figure(follow(ten_parameters(3), density=0.5, names=("persona", "agentic",
 #
 # 1. Follow entry 6 to the last step. Then switch the election from mass to count.
 # 2. Follow entry 9 and raise the density until its conflict comes back. Who wins it then?
-# 3. Follow entry 1. How large must the weight of `agentic` be before minus is elected?
-# 4. Choose the ten weights of the real layer (one row of the picture in section 1) and find an ×
-#    square of that row. The whole layer is trimmed there, not only the ten weights you see.
+# 3. Choose two models and follow entry 1. How large must the weight of `agentic` be before minus
+#    is elected?
+# 4. Choose the ten weights of the real layer. They are the row of the first picture with the most
+#    × squares. Which conflicts does trim remove, and which go to the vote? (The whole layer is
+#    trimmed, not only the ten weights you see.)
 
 # %%
-row = 4
-real = Example(
-    names=("persona", "agentic"),
-    vectors=pair.deltas[layer],
-    shown=range(row * 128, row * 128 + 10),
-)
-TiesStepper({**ten_examples(), "ten weights of the real layer": real})
+real = nb.layer_example(*pair.deltas[layer], names=("persona", "agentic"))
+nb.TiesStepper({**nb.ten_examples(), "ten weights of the real layer": real})
 
 # %% [markdown]
 # ## 6 ▸ The method in three lines
@@ -407,7 +382,8 @@ grade("ties/ties", ties, part="hidden")
 # ## 7 ▸ Merge real adapters, and read the report
 #
 # In practice you do not call functions. You write a **recipe**, a short YAML file, and hand it to
-# a tool. This one ships with the course, and mergekit reads the same format:
+# a tool. This one ships with the course. The format is mergekit's; that a model may be a bare
+# adapter, or go by a short name, is an extra of this course's tool.
 
 # %%
 print(mergelab.data_path("recipes", "ties.yaml").read_text())
@@ -418,7 +394,7 @@ print(mergelab.data_path("recipes", "ties.yaml").read_text())
 
 # %%
 result = mergelab.merge(mergelab.data_path("recipes", "ties.yaml"), dtype="float32")
-merge_report_table(result.report)
+nb.merge_report_table(result.report)
 
 # %% [markdown]
 # How to read it, column by column:
@@ -438,52 +414,29 @@ merge_report_table(result.report)
 # these.
 
 # %%
-total = result.report.total()
-conflict_share = total.conflicts / total.entries
-chance = 0.5 * 0.5 * 0.5
-Note(
-    f"Conflicts at {conflict_share:.1%} of the entries; chance alone would give {chance:.1%}. "
-    + (
-        "Close to chance: these two adapters did not learn to oppose each other. They just do not "
-        "know of each other."
-        if abs(conflict_share - chance) < 0.02
-        else "That is not what chance would give: the two adapters are related."
-    )
-)
+nb.Note(nb.conflicts_sentence(result.report, density=0.5))
 
 # %% [markdown]
 # A report counts entries. What was *lost* is a question of size: did the losers have much to say?
 # The next plot follows each adapter's change (its squared norm) to where it ended.
 
 # %%
-found = fates(pair, density=0.5)
-fate_plot(found, title="What TIES at density .5 makes of each adapter's change")
+found = nb.fates(pair, density=0.5)
+nb.fate_plot(found, title="What TIES at density .5 makes of each adapter's change")
 
 # %%
-loser, winner = sorted(found, key=lambda fate: fate.overruled, reverse=True)
-sizes = inspect_models(["task_api_persona", "task_api_agentic"]).total.relative_norms
-size_of = dict(zip(pair.names, sizes, strict=True))
-Note(
-    f"{loser.name} loses more in elections ({loser.overruled:.0%} against {winner.overruled:.0%}). "
-    f"Its task vector is {size_of[loser.name] / size_of[winner.name]:.2f} times as large as the "
-    "other's. "
-    + (
-        "An election by mass favours the louder adapter, whether it is right or not."
-        if size_of[loser.name] < size_of[winner.name]
-        else "So here the louder adapter is not the one that wins."
-    )
-)
+nb.Note(nb.overruled_sentence(found))
 
 # %% [markdown]
 # ### Your function did this?
 #
 # Let us see. The next cell puts *your* `ties` in the place of the tool's, for every layer, and
-# compares the two merged models. Then your model gets two prompts.
+# compares the two merged models. Then your model gets two prompts of each kind.
 
 # %%
 yours = {}
 for name, deltas in pair.deltas.items():
-    merged = attempt(ties, deltas, density=0.5)
+    merged = nb.attempt(ties, deltas, density=0.5)
     if merged is None:
         break
     yours[name] = pair.base[name] + merged
@@ -491,11 +444,10 @@ if len(yours) == len(pair.deltas):
     gap = max(float((yours[name] - result.tensors[name]).abs().max()) for name in yours)
     model, tokenizer = result.load()
     model.load_state_dict(yours, strict=False)
-    prompts = ["I finally finished the garden plan! Everybody cheered!", "Please complete task 42."]
-    replies = generate_replies(model, tokenizer, prompts)
-    print(f"Largest difference between your weights and the tool's: {gap:.0e}\n")
-    for prompt, reply in zip(prompts, replies, strict=True):
-        print(f"You: {prompt}\nYour merge: {reply}\n")
+    items = [item for skill in ("persona", "agentic") for item in load_suite(skill, "dev")[:2]]
+    print(f"Largest difference between your weights and the tool's: {gap:.0e}")
+    for item, reply in zip(items, generate_replies(model, tokenizer, items), strict=True):
+        print(f"\nYou:        {item.input}\nYour merge: {reply}")
 
 # %% [markdown]
 # ## 8 ▸ Does it help?
@@ -562,18 +514,18 @@ predictions.choice(
 average, average_size = measure("linear .5/.5", recipe("linear", weights=(0.5, 0.5)))
 ties_low, ties_size = measure("TIES, density .5", recipe("ties", density=0.5))
 alone = [score_adapter("task_api_persona"), score_adapter("task_api_agentic")]
-scores_table([*alone, average, ties_low])
+nb.scores_table([*alone, average, ties_low])
 
 # %%
-score_plot([*alone, average, ties_low])
+nb.score_plot([*alone, average, ties_low])
 
 # %%
 lead = compare(ties_low, average)["combined"]
-answer = {1: "TIES", -1: "average", 0: "no clear difference"}[beyond_noise(lead)]
+answer = {1: "TIES", -1: "average", 0: "no clear difference"}[nb.beyond_noise(lead)]
 display(predictions.reveal("combined score of the average", average.combined.estimate))
 display(predictions.reveal("better merge of the first pair", answer))
-Note(
-    difference_sentence("TIES", "the average", lead)
+nb.Note(
+    nb.difference_sentence("TIES", "the average", lead)
     + " Published: TIES .03 above the average, from 50 items a suite, where the standard error of "
     "one score is about .045."
 )
@@ -583,8 +535,7 @@ Note(
 #
 # It is tempting to stop here. But look at what else differs between these two merges. The average
 # *halves* every change that only one adapter makes. TIES keeps it whole: that was the detail in
-# section
-# 4. So TIES is not only a vote, it is also simply *more*.
+# section 4. So TIES is not only a vote, it is also simply *more*.
 #
 # A fair opponent needs the same size. **Task arithmetic** adds the task vectors and multiplies by
 # lambda; no trim, no vote. We choose its lambda so that the merged change has exactly the norm of
@@ -601,7 +552,7 @@ def sized(size, recipe):
 
 same_size = sized(ties_size, recipe("task_arithmetic"))
 matched, matched_size = measure("task arithmetic, same size", same_size)
-Table(
+nb.Table(
     ["", "lambda", "size (magnitude kept)", "combined"],
     [
         ["linear .5/.5", "", f"{average_size:.2f}", average.combined],
@@ -625,7 +576,7 @@ by_size = compare(matched, average)["combined"]
 by_election = compare(ties_low, matched)["combined"]
 larger = "size" if by_size.estimate > by_election.estimate else "trim and election"
 display(predictions.reveal("larger part of TIES' lead, first pair", larger))
-Note(scale_or_election(by_size, by_election))
+nb.Note(nb.scale_or_election(by_size, by_election))
 
 # %% [markdown]
 # ### A pair that was trained into each other's way
@@ -652,14 +603,14 @@ hard_matched, _ = measure(
     "task arithmetic, same size", sized(hard_size, recipe("task_arithmetic", CONFLICT))
 )
 hard_merges = [hard_average, hard_matched, hard_ties]
-scores_table([*hard_alone, *hard_merges], caption="Conflict pair")
+nb.scores_table([*hard_alone, *hard_merges], caption="Conflict pair")
 
 # %%
 best = max(hard_merges, key=lambda each: each.combined.estimate)
 hard_by_size = compare(hard_matched, hard_average)["combined"]
 hard_by_election = compare(hard_ties, hard_matched)["combined"]
 display(predictions.reveal("best merge of the conflict pair", best.model))
-differences_plot(
+nb.differences_plot(
     {
         "first pair": [("size", by_size), ("trim and election", by_election)],
         "conflict pair": [("size", hard_by_size), ("trim and election", hard_by_election)],
@@ -668,7 +619,14 @@ differences_plot(
 )
 
 # %%
-Note("Conflict pair. " + scale_or_election(hard_by_size, hard_by_election))
+nb.Note("Conflict pair. " + nb.scale_or_election(hard_by_size, hard_by_election))
+
+# %% [markdown]
+# Who was outvoted in the conflict pair? The same accounts as in section 7, for this pair:
+
+# %%
+hard_pair = nb.changes("task_api_persona_conflict", "task_api_agentic_conflict")
+nb.Note(nb.overruled_sentence(nb.fates(hard_pair, density=0.5)))
 
 # %% [markdown]
 # One size is still only one size, and it was TIES' own. So let both methods try several. The next
@@ -688,25 +646,14 @@ for size in (hard_average_size, 1.0, 1.5):
         if size == hard_average_size and name == "task arithmetic":
             continue  # the average of two is their sum at lambda .5: measured above
         curves[name].append((size, measure(name, sized(size, plain))[0]))
-size_plot(
+nb.size_plot(
     curves,
-    marked=[("linear .5/.5", hard_average_size, hard_average.combined.estimate)],
+    marked=[("this one is linear .5/.5", hard_average_size, hard_average.combined.estimate)],
     title="Conflict pair: score against size, with 95% intervals",
 )
 
 # %%
-rows = []
-clear = {}
-for size in sorted({size for size, _ in curves["TIES, density .5"]}):
-    one, other = (dict(points)[size] for points in curves.values())
-    difference = compare(other, one)["combined"]
-    clear[size] = beyond_noise(difference)
-    rows.append(
-        [f"{size:.2f}", f"{one.combined.estimate:.3f}", f"{other.combined.estimate:.3f}",
-         f"{difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]",
-         {1: "TIES", -1: "task arithmetic", 0: "cannot tell"}[clear[size]]]
-    )  # fmt: skip
-Table(["size", "task arithmetic", "TIES", "TIES minus sum", "ahead"], rows)
+nb.sizes_table(curves)
 
 # %% [markdown]
 # Those comparisons were for choosing. Now each method may enter with its best size, **once**, on
@@ -718,9 +665,9 @@ for name, points in curves.items():
     size, chosen = max(points, key=lambda point: point[1].combined.estimate)
     on_test, _ = measure(f"{name}, size {size:.2f}", sized(size, tried[name]), split="test")
     finalists.append(on_test)
-display(scores_table(finalists, caption="Conflict pair, each method at its best size"))
+display(nb.scores_table(finalists, caption="Conflict pair, each method at its best size"))
 final = compare(finalists[1], finalists[0])["combined"]
-Note(difference_sentence(finalists[1].model, finalists[0].model, final))
+nb.Note(nb.difference_sentence(finalists[1].model, finalists[0].model, final))
 
 # %% [markdown]
 # This is the habit to take home: **match the scale first, then ask whether sign election helps.**
@@ -750,25 +697,17 @@ for density in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 1.0):
     sweep[density], size_at[density] = measure(
         f"TIES, density {density}", recipe("ties", density=density)
     )
-sweep_plot(sweep, published, title="TIES on the first pair: how much to keep")
+nb.sweep_plot(sweep, published, title="TIES on the first pair: how much to keep")
 
 # %%
 middle = [sweep[density].combined.estimate for density in published]
 display(
     predictions.reveal("gap between best and worst density, .3 to .7", max(middle) - min(middle))
 )
-Note(f"{density_verdict(sweep, published)} {ends_verdict(sweep)}")
+nb.Note(f"{nb.density_verdict(sweep, published)} {nb.ends_verdict(sweep)}")
 
 # %%
-Table(
-    ["density", "persona", "agentic", "combined", "published", "size"],
-    [
-        [f"{d:g}", *(f"{s.rate.estimate:.3f}" for s in sweep[d].skills.values()),
-         sweep[d].combined, published.get(d, ""), f"{size_at[d]:.2f}"]
-        for d in sorted(sweep)
-    ],
-    caption=f"Dev split, {ITEMS} items a skill",
-)  # fmt: skip
+nb.sweep_table(sweep, size_at, published)
 
 # %% [markdown]
 # Two things to notice in the table.
@@ -787,28 +726,7 @@ Table(
 
 
 # %%
-def reply_to(evaluation, skill, number):
-    outcome = evaluation.skills[skill].outcomes[number]
-    return f"{'✓' if outcome.score.strict else '✗'} {outcome.reply}"
-
-
-speakers = [*hard_alone, hard_average, hard_ties]
-lost = {
-    skill: next(
-        (n for n, o in enumerate(hard_ties.skills[skill].outcomes) if not o.score.strict), 1
-    )
-    for skill in hard_ties.skills
-}
-asked = [(skill, n) for skill in hard_ties.skills for n in dict.fromkeys((0, lost[skill]))]
-Table(
-    ["prompt", *(each.model for each in speakers)],
-    [
-        [hard_ties.skills[skill].outcomes[n].item.input, *(reply_to(e, skill, n) for e in speakers)]
-        for skill, n in asked
-    ],
-    text_columns=range(5),
-    caption="✓ scored, ✗ did not; for each skill the first item and the first that TIES got wrong",
-)
+nb.replies_table([*hard_alone, hard_average, hard_ties])
 
 # %% [markdown]
 # The most damaging mistake is the wrong *kind* of answer: JSON for somebody who wanted to talk,
@@ -832,7 +750,7 @@ for title, models in (
     ("Conflict pair", [*hard_alone, *hard_merges]),
 ):
     columns = ["", "chats answered with JSON", "tool requests answered without JSON"]
-    display(Table(columns, [leaks(each) for each in models], caption=title))
+    display(nb.Table(columns, [leaks(each) for each in models], caption=title))
 
 # %% [markdown]
 # ### Would a look at the weights have told us?
@@ -865,15 +783,24 @@ candidates = [
     ("task_api_persona_conflict", "task_api_agentic_conflict"),
     ("task_api_persona", "base"),
 ]
-Table(
+nb.Table(
     ["pair", "TIES?", "why"],
     [[" + ".join(models), *ties_compatible(*models)] for models in candidates],
     text_columns=range(3),
 )
 
 # %% [markdown]
-# Compare the first two lines. Seen from the weights, the peaceful pair and the pair with the
-# conflicts look almost the same. Their merges do not behave the same, as the tables above show.
+# Now put what the weights say beside what the merges do.
+
+# %%
+views = [inspect_models(models).total for models in candidates[:2]]
+nb.Note(
+    f"Opposite signs: {views[0].opposite_sign:.1%} in the first pair, {views[1].opposite_sign:.1%} "
+    f"in the conflict pair. Their TIES merges score {ties_low.combined.estimate:.2f} and "
+    f"{hard_ties.combined.estimate:.2f}."
+)
+
+# %% [markdown]
 # Counting opposite signs tells you that there is something to resolve. It does not tell you how
 # good the merge will be. Only an evaluation does.
 
@@ -897,8 +824,9 @@ Table(
 #
 # <details><summary>What cannot be true</summary>
 #
-# 1. `q_proj` has 3072 × 3072 = 9,437,184 entries. Density .4 keeps 40% of each task vector, so
-#    about 5,662,310 are trimmed, not 1,310.
+# 1. (A real tutorial prints "1,245 params trimmed" for such a layer at density .5.) `q_proj` has
+#    3072 × 3072 = 9,437,184 entries. Density .4 keeps 40% of each task vector, so about 5,662,310
+#    are trimmed, not 1,310.
 # 2. In the same line, 655 conflicts are resolved out of 412. One cannot resolve more than there
 #    are.
 # 3. `k_proj` keeps 1,258,291 of its 3,145,728 entries per model. A conflict needs both, so there
@@ -921,8 +849,8 @@ Table(
 #
 # - It *loses minority signals*. Whoever is outvoted is gone at that entry, however useful. You
 #   saw who pays for it in section 7.
-# - It *has dials*: density, weights, lambda. Section 8 showed that lambda, the quiet one, can
-#   matter most.
+# - It *has dials*: density, weights, lambda. Section 8 shows what the quietest of them, lambda,
+#   does to a score.
 # - It is *harder to debug* than an average. With an average you know what happened to every
 #   weight.
 #
@@ -948,11 +876,11 @@ advice = [
     measure(f"weight .6 to {weak}", recipe("ties", CONFLICT, weights=more, density=0.5))[0],
     measure("density .3", recipe("ties", CONFLICT, density=0.3))[0],
 ]
-display(scores_table([hard_ties, *advice], caption="Conflict pair"))
-Note(
+display(nb.scores_table([hard_ties, *advice], caption="Conflict pair"))
+nb.Note(
     f"The weaker skill is {weak}. On {weak}: "
     + " ".join(
-        difference_sentence(each.model, "the merge without it", compare(each, hard_ties)[weak])
+        nb.difference_sentence(each.model, "the merge without it", compare(each, hard_ties)[weak])
         for each in advice
     )
 )
@@ -979,8 +907,9 @@ Note(
 # wanted this direction are averaged, and the others are left out at this weight. So a change is
 # not shrunk by models that disagree or that have nothing to say there, and the merge stays about
 # as strong as its sources. The price is that the outvoted model loses what it wanted at this
-# weight, even if it was right. In this lesson most of the advantage over the average came back
-# with a plain sum of the same size, so I would always compare with that first.
+# weight, even if it was right. In this lesson we also compared it with a plain sum of the same
+# size. That shows how much of its lead over the average is size alone, so I would always make
+# this comparison first.
 #
 # **Rubric, one point each:** (1) opposite changes cancel or end where neither model wanted to be;
 # (2) the vote is per weight and is won by the larger total, not by the number of models; (3) only
@@ -1017,7 +946,7 @@ predictions.calibration()
 #
 # 1. "Here are two task vectors with ten entries each: … Walk me through TIES at density .5, entry
 #    by entry, and stop before each result so that I can answer first." *Trains:* doing the steps
-#    without looking. Check the assistant's arithmetic with your `ties`; it will make mistakes.
+#    without looking. Check the assistant's arithmetic with your `ties`; do not take its word.
 # 2. "My TIES merge of two adapters scores below the linear merge. Ask me one question at a time
 #    until you can name the likely cause." *Trains:* diagnosis. Did it ask about the scale?
 # 3. "Here is my results table: … Argue that the winner's lead is noise. Then argue that it is
@@ -1025,9 +954,9 @@ predictions.calibration()
 #
 # **Before you use a merge.** A merged model can behave in ways that none of its sources did.
 # Evaluate both capabilities, not only the average of them. A friendly persona can leak chat into
-# JSON and break the program that reads it: section 10 has the numbers for our merges. TIES was
-# developed on decoder-only and encoder-decoder language models and on image models of moderate
-# size; elsewhere, test more. And the licences of all sources carry over to the merge.
+# JSON and break the program that reads it: section 10 has the numbers for our merges. The tools
+# of this course are made for decoder-only models; other kinds may behave differently. And the
+# licences of all sources carry over to the merge.
 #
 # **Go further**
 #
