@@ -107,6 +107,8 @@ def test_a_folder_appears_only_when_the_block_ended(tmp_path):
         (folder / "file").write_text("content")
         assert not out.exists()
         assert folder.parent == out.parent
+        number = folder.stat().st_ino
+    assert out.stat().st_ino == number  # the folder itself took the name, nothing was moved into it
     assert (out / "file").read_text() == "content"
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 

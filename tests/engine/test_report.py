@@ -95,13 +95,13 @@ def test_methods_that_elect_no_sign_resolve_no_conflict(tiny, method):
 
 def test_magnitude_kept_is_the_merged_norm_over_the_mean_norm(tiny):
     recipe = tiny.recipe("task_arithmetic")
-    for model, weight in zip(recipe["models"], (0.25, 0.75), strict=True):
+    for model, weight in zip(recipe["models"], (0.5, 1.5), strict=True):
         model["parameters"] = {"weight": weight}
     report = merge(recipe).report
     deltas = changes(tiny)
     norms = [math.sqrt(sum((pair[i] ** 2).sum() for pair in deltas.values())) for i in (0, 1)]
-    merged = math.sqrt(sum(((0.25 * a + 0.75 * b) ** 2).sum() for a, b in deltas.values()))
-    expected = merged / (0.25 * norms[0] + 0.75 * norms[1])
+    merged = math.sqrt(sum(((0.5 * a + 1.5 * b) ** 2).sum() for a, b in deltas.values()))
+    expected = merged / ((0.5 * norms[0] + 1.5 * norms[1]) / 2)
     assert report.total().magnitude_kept == pytest.approx(expected, rel=1e-5)
 
 
