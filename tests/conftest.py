@@ -52,6 +52,8 @@ def run_cli(keep_signals, capfd, monkeypatch):
     """Run `mergelab ARGS` in this process; gives exit status, stdout and stderr."""
     import mergelab.cli
 
+    monkeypatch.setenv("COLUMNS", "160")
+
     def run(*args: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["mergelab", *map(str, args)])
         monkeypatch.setattr(mergelab.cli, "entry_points", lambda **_: ())
