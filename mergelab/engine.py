@@ -143,7 +143,7 @@ class _Run:
         removed = "dropped" if method.random else "trimmed" if method.prepare else ""
         self.report = MergeReport(
             method=method.name,
-            sources=[source.name for source in plan.sources],
+            sources=_labels(plan),
             base=plan.base.path.name if plan.base else None,
             space=plan.space,
             seed=seed,
@@ -314,6 +314,15 @@ def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]
         if any(change is not None for change in changes):
             origin = base.float()
             yield tensor, origin, [torch.zeros_like(origin) if c is None else c for c in changes]
+
+
+def _labels(plan: Plan) -> list[str]:
+    """The sources' names, or what the recipe calls them where two names are the same."""
+    names = [source.name for source in plan.sources]
+    return [
+        source.reference if names.count(name) > 1 else name
+        for source, name in zip(plan.sources, names, strict=True)
+    ]
 
 
 def _rescale(plan: Plan, tensor: TensorPlan, i: int) -> float:

@@ -245,7 +245,7 @@ def inspection_table(inspection: Inspection) -> Any:
     title = f"Interference of {' and '.join(inspection.models)} on {inspection.base}"
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in ("untouched", "one\nonly", "same\nsign", "opposite\nsign", "conflict\nmass"):
+    for heading in ("none", "one\nonly", "same\nsign", "opposite\nsign", "conflict\nmass"):
         table.add_column(heading, justify="right")
     table.add_column("cosine", justify="right")
     for model in inspection.models:

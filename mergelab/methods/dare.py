@@ -21,7 +21,7 @@ from mergelab.methods.declaration import (
     computing,
     per_source,
 )
-from mergelab.methods.linear import task_arithmetic
+from mergelab.methods.linear import NORMALIZE_SUM, task_arithmetic
 from mergelab.methods.philox import random_words
 from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge
 
@@ -89,6 +89,7 @@ def dare_linear(
     seed: int = 0,
     streams: Sequence[int] | None = None,
     rescale: bool = True,
+    normalize: bool = False,
 ) -> Tensor:
     """DARE on each task vector, then their weighted sum as in task arithmetic.
 
@@ -102,7 +103,7 @@ def dare_linear(
     tensor([3., 3.])
     """
     sparse = _dare_each(deltas, density, seed, streams, rescale)
-    return task_arithmetic(sparse, weights, lam).to(common_dtype(deltas))
+    return task_arithmetic(sparse, weights, lam, normalize=normalize).to(common_dtype(deltas))
 
 
 def dare_ties(
@@ -164,7 +165,7 @@ METHODS = (
         combine=task_arithmetic,
         summary="drop changes at random, rescale the rest, add up",
         paper="Yu et al. 2024, arXiv 2311.03099",
-        parameters=(WEIGHT, DENSITY, LAMBDA, RESCALE),
+        parameters=(WEIGHT, DENSITY, LAMBDA, NORMALIZE_SUM, RESCALE),
         random=True,
     ),
     Method(

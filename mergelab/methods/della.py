@@ -23,7 +23,7 @@ from mergelab.methods.declaration import (
     computing,
     per_source,
 )
-from mergelab.methods.linear import task_arithmetic
+from mergelab.methods.linear import NORMALIZE_SUM, task_arithmetic
 from mergelab.methods.philox import random_words
 from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge
 
@@ -133,6 +133,7 @@ def della_linear(
     seed: int = 0,
     streams: Sequence[int] | None = None,
     rescale: bool = True,
+    normalize: bool = False,
 ) -> Tensor:
     """MAGPRUNE on each task vector, then their weighted sum; parameters as in `della`.
 
@@ -140,7 +141,7 @@ def della_linear(
     tensor([4., 1.])
     """
     sparse = _magprune_each(deltas, density, epsilon, seed, streams, rescale)
-    return task_arithmetic(sparse, weights, lam).to(common_dtype(deltas))
+    return task_arithmetic(sparse, weights, lam, normalize=normalize).to(common_dtype(deltas))
 
 
 def _magprune_each(
@@ -196,7 +197,7 @@ METHODS = (
         combine=task_arithmetic,
         summary="drop small changes more often than large ones, add up",
         paper="Deep et al. 2024, arXiv 2406.11617",
-        parameters=(WEIGHT, DENSITY, EPSILON, LAMBDA, RESCALE),
+        parameters=(WEIGHT, DENSITY, EPSILON, LAMBDA, NORMALIZE_SUM, RESCALE),
         random=True,
     ),
 )

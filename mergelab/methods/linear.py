@@ -7,6 +7,7 @@ sum of the weights.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -63,13 +64,16 @@ def task_arithmetic(
     deltas: Sequence[Tensor] | Tensor,
     weights: Sequence[float] | None = None,
     lam: float = 1.0,
+    *,
+    normalize: bool = False,
 ) -> Tensor:
     """Merged task vector `lam * sum(w_i * tau_i)`; a negative weight forgets.
 
-    `deltas`: N task vectors of one shape. `weights`: N numbers, 1 each by default. The result has
-    the inputs' shape and dtype and is to be added to the base.
+    `deltas`: N task vectors of one shape. `weights`: N numbers, 1 each by default; with
+    `normalize` the sum is divided by theirs. The result has the inputs' shape and dtype and is to
+    be added to the base.
 
-    Raises `ValueError` if the shapes differ or the number of weights is not N.
+    Raises `ValueError` as `linear` does.
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic", section 2.
 
@@ -77,8 +81,7 @@ def task_arithmetic(
     >>> task_arithmetic([torch.tensor([0.5, 0.5]), torch.tensor([1.0, -0.5])], lam=0.5)
     tensor([0.7500, 0.0000])
     """
-    tau = as_deltas(deltas)
-    total = weighted_sum(tau, per_source(weights, len(tau), 1.0))
+    total = linear(as_deltas(deltas), weights, normalize=normalize)
     return (total * lam).to(common_dtype(deltas))
 
 
@@ -95,6 +98,9 @@ NORMALIZE = Parameter(
     True,
     "divide by the sum of the weights, so that they act as shares",
     source="Wortsman et al. 2022 (arXiv 2203.05482): a soup is an average",
+)
+NORMALIZE_SUM = replace(
+    NORMALIZE, default=False, source="mergekit's normalize; Ilharco et al. 2023 only add"
 )
 
 METHODS = (
@@ -113,6 +119,6 @@ METHODS = (
         combine=task_arithmetic,
         summary="base plus the scaled sum of the task vectors; negative weights forget",
         paper="Ilharco et al. 2023, arXiv 2212.04089",
-        parameters=(WEIGHT, LAMBDA),
+        parameters=(WEIGHT, LAMBDA, NORMALIZE_SUM),
     ),
 )

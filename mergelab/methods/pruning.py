@@ -20,7 +20,7 @@ from mergelab.methods.declaration import (
     common_dtype,
     per_source,
 )
-from mergelab.methods.linear import task_arithmetic
+from mergelab.methods.linear import NORMALIZE_SUM, task_arithmetic
 from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge, kept_count, trim
 
 GAMMA_DEFAULT = 0.01
@@ -59,6 +59,8 @@ def magnitude_prune(
     density: float | Sequence[float] = 1.0,
     weights: Sequence[float] | None = None,
     lam: float = 1.0,
+    *,
+    normalize: bool = False,
 ) -> Tensor:
     """Trim each task vector, then add them up as in task arithmetic.
 
@@ -73,7 +75,7 @@ def magnitude_prune(
     tau = as_deltas(deltas)
     densities = per_source(density, len(tau), 1.0)
     trimmed = [trim(delta, d) for delta, d in zip(tau, densities, strict=True)]
-    return task_arithmetic(trimmed, weights, lam).to(common_dtype(deltas))
+    return task_arithmetic(trimmed, weights, lam, normalize=normalize).to(common_dtype(deltas))
 
 
 def breadcrumbs(
@@ -82,6 +84,8 @@ def breadcrumbs(
     weights: Sequence[float] | None = None,
     lam: float = 1.0,
     gamma: float | Sequence[float] = GAMMA_DEFAULT,
+    *,
+    normalize: bool = False,
 ) -> Tensor:
     """Keep a band of magnitudes of each task vector, then add them up.
 
@@ -93,7 +97,9 @@ def breadcrumbs(
     >>> breadcrumbs([torch.tensor([9.0, 0.1, 2.0])], density=1 / 3, gamma=1 / 3)
     tensor([0., 0., 2.])
     """
-    return task_arithmetic(_bands(deltas, density, gamma), weights, lam).to(common_dtype(deltas))
+    return task_arithmetic(_bands(deltas, density, gamma), weights, lam, normalize=normalize).to(
+        common_dtype(deltas)
+    )
 
 
 def breadcrumbs_ties(
@@ -153,7 +159,7 @@ METHODS = (
         combine=task_arithmetic,
         summary="trim small changes, add up",
         paper="PEFT's magnitude_prune",
-        parameters=(WEIGHT, DENSITY, LAMBDA),
+        parameters=(WEIGHT, DENSITY, LAMBDA, NORMALIZE_SUM),
     ),
     Method(
         name="breadcrumbs",
@@ -162,7 +168,7 @@ METHODS = (
         combine=task_arithmetic,
         summary="remove the largest and the smallest changes, add up",
         paper="Davari and Belilovsky 2023, arXiv 2312.06795",
-        parameters=(WEIGHT, DENSITY, GAMMA, LAMBDA),
+        parameters=(WEIGHT, DENSITY, GAMMA, LAMBDA, NORMALIZE_SUM),
     ),
     Method(
         name="breadcrumbs_ties",

@@ -25,6 +25,7 @@ from mergelab.methods import (
     nearswap,
     nuslerp,
     sce,
+    task_arithmetic,
     trim,
 )
 
@@ -201,3 +202,12 @@ def test_trim_is_mergekits_magnitude_where_both_count_alike():
     for density in (0.1, 0.25, 0.5, 1.0):
         assert kept_count(400, density) == int(density * 400)
         assert torch.equal(trim(delta, density), magnitude(delta, density))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_task_arithmetic_with_and_without_normalize_is_mergekits(normalize):
+    base, *tau = tensors(3, (6, 5))
+    parameters = {"weight": [0.6, 0.7, -0.2], "normalize": normalize, "lambda": 0.8}
+    theirs = mergekit_delta("task_arithmetic", base * 0, tau, parameters)
+    ours = task_arithmetic(tau, [0.6, 0.7, -0.2], 0.8, normalize=normalize)
+    torch.testing.assert_close(ours, theirs, **CLOSE)
