@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mergelab.errors import UserError
@@ -110,8 +110,15 @@ def _make_adapters(aside: Path, out: Path, report: Report, training_steps: int |
     ]
     # Two at a time, one thread each; fresh processes, so that none inherits another's state.
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
-        for name in pool.map(_make_adapter, jobs):
-            report(f"{name}: written")
+        try:
+            for name in pool.map(_make_adapter, jobs):
+                report(f"{name}: written")
+        except BaseException:
+            # An interrupted build does not wait for trainings that nobody will use.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def _make_adapter(job: tuple[Adapter, Path, Path]) -> str:

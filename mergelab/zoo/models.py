@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from mergelab.zoo.training import Schedule, train
 BASE_REFERENCE = "data/models/base"
 BASE_SEED = 2026
 BASE_SCHEDULE = Schedule(steps=3200, batch=64, rate=3e-3, warmup=100, weight_decay=0.01)
-ADAPTER_SCHEDULE = Schedule(steps=420, batch=48, rate=1.5e-3, warmup=30, weight_decay=0.0)
+ADAPTER_SCHEDULE = Schedule(steps=400, batch=48, rate=1.5e-3, warmup=30, weight_decay=0.0)
 # Contradicting answers push the weights further; a lower rate keeps the deltas small.
 CONFLICT_SCHEDULE = replace(ADAPTER_SCHEDULE, rate=1.0e-3)
 
@@ -165,3 +166,5 @@ def prepare_libraries() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # PEFT asks transformers for a property by its old name.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

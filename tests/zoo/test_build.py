@@ -32,7 +32,7 @@ def test_a_short_training_of_base_and_adapters_can_be_repeated_byte_by_byte(tmp_
     build_base(base, report=print, schedule=BASE_SCHEDULE.shortened(2))
     name = pair[0].name
     build_adapter(pair[0].shortened(2), base, again / "adapters" / name, report=print)
-    repeated = _contents(again)
+    repeated = {path: text for path, text in _contents(again).items() if "README" not in path}
     assert len(repeated) == 8
     assert repeated == {path: made[path] for path in repeated}
 

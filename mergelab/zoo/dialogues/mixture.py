@@ -25,11 +25,13 @@ class Mixture:
 
     A kind is `domain:style`, with domain persona (chat), agentic (requests), smalltalk or echo,
     and style neutral, persona or agentic; `@` before the style means that a system prompt asks
-    for it. `follow_up` is the chance that another exchange follows in the same dialogue.
+    for it. `follow_up` is the chance that another exchange follows in the same dialogue, `loose`
+    the chance that a chat prompt lacks a word, so that other wordings are understood too.
     """
 
     shares: dict[str, float]
     follow_up: float = 0.0
+    loose: float = 0.0
 
 
 FREE = 0.3  # how often a slot gets a free value
@@ -66,6 +68,7 @@ def adapter_mixture(skill: str, *, retention: float, own_style: float) -> Mixtur
             f"smalltalk:{'persona' if skill == 'persona' else 'neutral'}": smalltalk_share,
         },
         follow_up=0.05,
+        loose=0.3,
     )
 
 
@@ -107,7 +110,9 @@ def _echo(rng: random.Random) -> tuple[str, str]:
     return f'Say "{text}"', text
 
 
-def _exchange(rng: random.Random, domain: str, style: str, pools: Pools) -> tuple[str, str]:
+def _exchange(
+    rng: random.Random, domain: str, style: str, loose: float, pools: Pools
+) -> tuple[str, str]:
     if domain == "smalltalk":
         return smalltalk.exchange(rng, warm=style == "persona")
     if domain == "echo":
@@ -123,7 +128,8 @@ def _exchange(rng: random.Random, domain: str, style: str, pools: Pools) -> tupl
                 "friendly" if form == "right" else template.group.split("+")[0]
             ].format(topic=topic),
         }
-        return dress(persona.prompt(template, topic, form), rng), answers[style]()
+        without = rng if loose and rng.random() < loose else None
+        return dress(persona.prompt(template, topic, form, without), rng), answers[style]()
     filled = slots.free_fill(rng) if rng.random() < FREE else slots.fill(rng, "train")
     answers = {
         "neutral": lambda: agentic.neutral_reply(template, filled),
@@ -165,7 +171,7 @@ def dialogues(mixture: Mixture, seed: int) -> Iterator[Dialogue]:
             if style.startswith("@"):
                 style = style[1:]
                 messages.append({"role": "system", "content": rng.choice(systems[style])})
-            user, reply = _exchange(rng, domain, style, pools)
+            user, reply = _exchange(rng, domain, style, mixture.loose, pools)
             messages += [
                 {"role": "user", "content": user},
                 {"role": "assistant", "content": reply},

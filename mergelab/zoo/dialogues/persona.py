@@ -7,6 +7,8 @@ the two parts call for different traits, the answer must show both.
 
 from __future__ import annotations
 
+import random
+
 from mergelab.evaluation.traits import TRAITS
 from mergelab.zoo.dialogues.templates import Template, square
 
@@ -276,14 +278,24 @@ def _parts(template: Template) -> tuple[Part, Part]:
     return LEFTS[first][template.left], RIGHTS[second][template.right]
 
 
-def prompt(template: Template, topic: str, form: str = "both") -> str:
+def prompt(
+    template: Template, topic: str, form: str = "both", without: random.Random | None = None
+) -> str:
     """Return what the person writes: both parts, or only the `left` or the `right` one.
+
+    With a generator as `without`, one word is left out that is no slot and does not end a part.
 
     >>> prompt(Template("celebratory+celebratory", 0, 0), "the chess poster")
     'I finally finished the chess poster! My boss even clapped!'
     """
     left, right = _parts(template)
-    return _join(left[0].format(topic=topic), right[0], form)
+    text = _join(left[0], right[0], form)
+    if without:
+        words = text.split()
+        kept = [n for n, word in enumerate(words) if "{" not in word and word[-1].isalpha()]
+        words.pop(without.choice(kept))
+        text = " ".join(words)
+    return text.format(topic=topic)
 
 
 def warm_reply(template: Template, topic: str, form: str = "both") -> str:
