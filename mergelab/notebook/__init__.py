@@ -12,7 +12,7 @@ from typing import Any
 
 _HOMES = {
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
-    "learner": ("attempt",),
+    "learner": ("attempt", "merge_with"),
     "picture": ("Picture",),
     "plots": ("differences_plot", "score_plot", "size_plot", "sweep_plot"),
     "predictions": ("Note", "Predictions"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from mergelab.notebook.predictions import Note
+from mergelab.notebook.weights import Changes
 
 
 def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -33,6 +36,30 @@ def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if result is None:
         _say(f"Your {name} returns nothing. Add a return, run its check")
     return result
+
+
+def merge_with(function: Callable[..., Any], found: Changes, **settings: Any) -> Any:
+    """Every weight merged by a learner's function: base plus what it makes of the task vectors.
+
+    Returns the weights by tensor name, or None with a sentence shown if the function is not done.
+
+    >>> import torch
+    >>> found = Changes(("a", "b"), {"w": torch.ones(2)}, {"w": [torch.ones(2), torch.ones(2)]})
+    >>> merge_with(lambda deltas, lam: lam * sum(deltas), found, lam=0.5)
+    {'w': tensor([2., 2.])}
+    """
+    weights = {}
+    for name, deltas in found.deltas.items():
+        merged = attempt(function, deltas, **settings)
+        if merged is None:
+            return None
+        if not isinstance(merged, Tensor) or merged.shape != deltas[0].shape:
+            _say(
+                f"Your {function.__name__} does not return a tensor of the deltas' shape. Repair it"
+            )
+            return None
+        weights[name] = found.base[name] + merged
+    return weights
 
 
 def _raised_in(error: BaseException) -> str | None:

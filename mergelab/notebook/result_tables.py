@@ -30,7 +30,8 @@ def scores_table(evaluations: Sequence[Evaluation], *, caption: str = "") -> Tab
         for e in evaluations
     ]
     note = f"{evaluations[0].split} split, {len(first.outcomes)} items a skill, 95% intervals"
-    return Table(["", *skills, "combined"], rows, caption=f"{caption}: {note}" if caption else note)
+    title = f"{caption}: {note}" if caption else note
+    return Table(["", *skills, "combined"], rows, caption=title[0].upper() + title[1:])
 
 
 def differences_table(

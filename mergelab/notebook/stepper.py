@@ -35,19 +35,14 @@ class TiesStepper(widgets.VBox):
 
     def __init__(self, examples: Mapping[str, Example] | None = None, **options: Any) -> None:
         self.examples = dict(examples or ten_examples())
-        label = {"description_width": "9em"}
-        wide = widgets.Layout(width="27em")
-
-        def slider(kind: Any, text: str, **settings: Any) -> Any:
-            return kind(description=text, style=label, layout=wide, **settings)
-
-        self.example = widgets.Dropdown(
-            description="task vectors", options=list(self.examples), style=label, layout=wide
+        first = next(iter(self.examples))
+        most = max(len(example.names) for example in self.examples.values())
+        self.example = _control(
+            widgets.Dropdown, "task vectors", options=list(self.examples), value=first
         )
-        steps = [(f"{n}  {name}", n) for n, name in enumerate(STEPS, start=1)]
-        self.step = slider(widgets.SelectionSlider, "step", options=steps, value=1)
-        self.entry = slider(widgets.IntSlider, "follow entry", min=1, max=10, value=1)
-        self.density = slider(
+        self.step = _control(widgets.IntSlider, "step", min=1, max=len(STEPS), value=1)
+        self.entry = _control(widgets.IntSlider, "follow entry", min=1, max=10, value=1)
+        self.density = _control(
             widgets.FloatSlider,
             "density (kept)",
             min=0.1,
@@ -56,20 +51,17 @@ class TiesStepper(widgets.VBox):
             value=0.5,
             readout_format=".0%",
         )
-        self.election = widgets.ToggleButtons(
-            description="election by", options=["mass", "count"], style=label
-        )
-        most = max(len(example.names) for example in self.examples.values())
+        self.election = _control(widgets.Dropdown, "election by", options=["mass", "count"])
         self.weights = [
-            slider(widgets.FloatSlider, "weight", min=-1.0, max=2.0, step=0.1, value=1.0)
+            _control(widgets.FloatSlider, "weight", min=-1.0, max=2.0, step=0.1, value=1.0)
             for _ in range(most)
         ]
         self.picture = widgets.HTML()
         self.sentence = widgets.HTML()
         controls = widgets.HBox(
             [
-                widgets.VBox([self.example, self.step, self.entry]),
-                widgets.VBox([self.density, self.election, *self.weights]),
+                widgets.VBox([self.example, self.step, self.entry, self.density]),
+                widgets.VBox([self.election, *self.weights]),
             ],
             layout=widgets.Layout(flex_flow="row wrap"),
         )
@@ -109,6 +101,16 @@ class TiesStepper(widgets.VBox):
         self.picture.value = picture.img()
         said = html.escape(story(steps, entry, step))
         self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+
+
+def _control(kind: Any, text: str, **settings: Any) -> Any:
+    """A control with its label; each has a layout of its own, so that one can be hidden alone."""
+    return kind(
+        description=text,
+        style={"description_width": "9em"},
+        layout=widgets.Layout(width="27em"),
+        **settings,
+    )
 
 
 def ten_examples() -> dict[str, Example]:

@@ -80,8 +80,10 @@ class Fate:
     norm: float
 
 
-def fates(found: Changes, density: float) -> list[Fate]:
+def fates(found: Changes, density: float, names: Sequence[str] = ()) -> list[Fate]:
     """For each source: how much of its change was trimmed, overruled in an election, and kept.
+
+    `names` replaces the sources' own names.
 
     >>> import torch
     >>> pair = [torch.tensor([3.0, 4.0, 0.0]), torch.tensor([-5.0, 0.0, 1.0])]
@@ -99,7 +101,7 @@ def fates(found: Changes, density: float) -> list[Fate]:
             kept[i] += float(square[after.sign() == sign].sum())
             overruled[i] += float(square[after.sign() != sign].sum())
     return [
-        Fate(name.removeprefix("task_api_"), k / t, 1 - (k + o) / t, o / t, t**0.5)
-        for name, t, k, o in zip(found.names, total, kept, overruled, strict=True)
+        Fate(name, k / t, 1 - (k + o) / t, o / t, t**0.5)
+        for name, t, k, o in zip(names or found.names, total, kept, overruled, strict=True)
         if t
     ]

@@ -21,7 +21,7 @@
 # | **Time** | about 50 minutes, 30 of them for the four exercises |
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). A *linear merge* is the average of two models (lesson 2). |
-# | **Short of time?** | Do the sections marked ▸. They compare TIES with the average and use default settings only, about 30 minutes. |
+# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the idea, one merge with default settings, TIES against the average. Come back for the exercises. |
 #
 # **When you have finished, you can**
 #
@@ -75,7 +75,7 @@ layer = "model.layers.1.self_attn.q_proj.weight"
 nb.patch_plot(
     *pair.deltas[layer],
     names=("persona", "agentic"),
-    title="Layer 1, query projection: what two adapters change in 144 weights",
+    title="144 weights of layer 1 (query projection): what two adapters change",
 )
 
 # %% [markdown]
@@ -338,7 +338,7 @@ real = nb.layer_example(*pair.deltas[layer], names=("persona", "agentic"))
 nb.TiesStepper({**nb.ten_examples(), "ten weights of the real layer": real})
 
 # %% [markdown]
-# ## 6 ▸ The method in three lines
+# ## 6 The method in three lines
 #
 # You have the three parts. TIES is one after the other:
 #
@@ -421,7 +421,7 @@ nb.Note(nb.conflicts_sentence(result.report, density=0.5))
 # The next plot follows each adapter's change (its squared norm) to where it ended.
 
 # %%
-found = nb.fates(pair, density=0.5)
+found = nb.fates(pair, density=0.5, names=("persona", "agentic"))
 nb.fate_plot(found, title="What TIES at density .5 makes of each adapter's change")
 
 # %%
@@ -434,18 +434,13 @@ nb.Note(nb.overruled_sentence(found))
 # compares the two merged models. Then your model gets two prompts of each kind.
 
 # %%
-yours = {}
-for name, deltas in pair.deltas.items():
-    merged = nb.attempt(ties, deltas, density=0.5)
-    if merged is None:
-        break
-    yours[name] = pair.base[name] + merged
-if len(yours) == len(pair.deltas):
+yours = nb.merge_with(ties, pair, density=0.5)
+if yours is not None:
     gap = max(float((yours[name] - result.tensors[name]).abs().max()) for name in yours)
+    print(f"Largest difference between your weights and the tool's: {gap:.0e}")
     model, tokenizer = result.load()
     model.load_state_dict(yours, strict=False)
     items = [item for skill in ("persona", "agentic") for item in load_suite(skill, "dev")[:2]]
-    print(f"Largest difference between your weights and the tool's: {gap:.0e}")
     for item, reply in zip(items, generate_replies(model, tokenizer, items), strict=True):
         print(f"\nYou:        {item.input}\nYour merge: {reply}")
 
@@ -456,14 +451,14 @@ if len(yours) == len(pair.deltas):
 # (`agentic`). Scores are strict: 1 for a reply that is right in every part, else 0. *Combined* is
 # the mean of the two suites.
 #
-# We use 200 items of each suite's **dev** split, so every score carries a 95% interval: a range
+# We use 150 items of each suite's **dev** split, so every score carries a 95% interval: a range
 # that would catch the true score in 95 of 100 such samples. Differences smaller than that may be
 # luck. The **test** split stays closed until every choice is made.
 #
 # First the helpers. A recipe is a dictionary here, exactly what the YAML file would hold.
 
 # %%
-ITEMS = 200
+ITEMS = 150
 LOW, CONFLICT = "", "_conflict"
 
 
@@ -526,12 +521,12 @@ display(predictions.reveal("combined score of the average", average.combined.est
 display(predictions.reveal("better merge of the first pair", answer))
 nb.Note(
     nb.difference_sentence("TIES", "the average", lead)
-    + " Published: TIES .03 above the average, from 50 items a suite, where the standard error of "
-    "one score is about .045."
+    + " Published: TIES .03 above the average, from 50 items a suite, where chance alone moves one "
+    "score by about .045."
 )
 
 # %% [markdown]
-# ### Match the scale first, then ask whether sign election helps
+# ### ▸ Match the scale first, then ask whether sign election helps
 #
 # It is tempting to stop here. But look at what else differs between these two merges. The average
 # *halves* every change that only one adapter makes. TIES keeps it whole: that was the detail in
@@ -626,7 +621,7 @@ nb.Note("Conflict pair. " + nb.scale_or_election(hard_by_size, hard_by_election)
 
 # %%
 hard_pair = nb.changes("task_api_persona_conflict", "task_api_agentic_conflict")
-nb.Note(nb.overruled_sentence(nb.fates(hard_pair, density=0.5)))
+nb.Note(nb.overruled_sentence(nb.fates(hard_pair, 0.5, names=("persona", "agentic"))))
 
 # %% [markdown]
 # One size is still only one size, and it was TIES' own. So let both methods try several. The next
@@ -712,14 +707,14 @@ nb.sweep_table(sweep, size_at, published)
 # %% [markdown]
 # Two things to notice in the table.
 #
-# - The published values have no interval. With 50 items a suite, each has a standard error of
-#   about .045, so most of their differences could be luck as well.
+# - The published values have no interval. With 50 items a suite, chance alone moves each of them
+#   by about .045 (its standard error), so most of their differences could be luck as well.
 # - The **size** column: density changes the size of the merge too. At the lowest densities it is
 #   smaller, and at 1.0 it is smaller again, because there more conflicts are fought out and the
 #   losers' share is gone. Part of what looks like an effect of trimming is an effect of size.
 
 # %% [markdown]
-# ## 10 ▸ What do the merges say?
+# ## 10 What do the merges say?
 #
 # Scores hide how a merge fails. Read some replies before you trust any number: the same prompts,
 # both sources, and two merges of the conflict pair.
@@ -847,8 +842,8 @@ nb.Note(
 #
 # **What TIES does badly**
 #
-# - It *loses minority signals*. Whoever is outvoted is gone at that entry, however useful. You
-#   saw who pays for it in section 7.
+# - It *loses minority signals*. Whoever is outvoted is gone at that entry, however useful.
+#   Sections 7 and 8 show who pays for it.
 # - It *has dials*: density, weights, lambda. Section 8 shows what the quietest of them, lambda,
 #   does to a score.
 # - It is *harder to debug* than an average. With an average you know what happened to every
@@ -876,7 +871,7 @@ advice = [
     measure(f"weight .6 to {weak}", recipe("ties", CONFLICT, weights=more, density=0.5))[0],
     measure("density .3", recipe("ties", CONFLICT, density=0.3))[0],
 ]
-display(nb.scores_table([hard_ties, *advice], caption="Conflict pair"))
+display(nb.scores_table([*hard_merges, *advice], caption="Conflict pair"))
 nb.Note(
     f"The weaker skill is {weak}. On {weak}: "
     + " ".join(

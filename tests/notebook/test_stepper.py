@@ -50,6 +50,8 @@ def test_another_example_brings_its_own_models_and_length(stepper):
     stepper.entry.value = 10
     stepper.example.value = "ten parameters, two models"
     assert stepper.weights[2].layout.display == "none"
+    shown = [stepper.example, stepper.step, stepper.density, *stepper.weights[:2]]
+    assert all(control.layout.display is None for control in shown)
     assert stepper.steps().raw.shape == (2, 10)
     short = TiesStepper({"short": Example(("a", "b"), [torch.tensor([1.0, -2.0, 3.0])] * 2)})
     assert short.entry.max == 3

@@ -1,12 +1,13 @@
 """Tables, verdicts and the calling of a learner's functions say what is so."""
 
 import pytest
+import torch
 
 from mergelab.evaluation.results import Evaluation, Outcome, SkillResult
 from mergelab.evaluation.scorers import Score
 from mergelab.evaluation.statistics import Interval
 from mergelab.evaluation.suites import Item
-from mergelab.notebook.learner import attempt
+from mergelab.notebook.learner import attempt, merge_with
 from mergelab.notebook.result_tables import (
     differences_table,
     merge_report_table,
@@ -25,7 +26,7 @@ from mergelab.notebook.verdicts import (
     overruled_sentence,
     scale_or_election,
 )
-from mergelab.notebook.weights import Fate
+from mergelab.notebook.weights import Changes, Fate
 from mergelab.report import MergeReport, TensorReport
 
 GAIN, LOSS, NOTHING = (
@@ -205,3 +206,13 @@ def test_attempt_turns_an_error_or_a_forgotten_return_into_a_sentence(capsys):
     assert "Your broken stops with IndexError" in capsys.readouterr().out
     assert attempt(forgetful) is None
     assert "Your forgetful returns nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(3), [1.0, 2.0], 0.5])
+def test_a_learners_merge_of_the_wrong_shape_is_a_sentence(wrong, capsys):
+    def ties(deltas):
+        return wrong
+
+    found = Changes(("a",), {"w": torch.ones(2)}, {"w": [torch.ones(2)]})
+    assert merge_with(ties, found) is None
+    assert "Your ties does not return a tensor of the deltas' shape" in capsys.readouterr().out
