@@ -1,7 +1,6 @@
 """The shipped weights: small, readable by plain libraries, made as they say."""
 
 import json
-import math
 
 import pytest
 
@@ -100,4 +99,4 @@ def test_an_adapter_loads_in_peft_and_shows_its_skill(name, prompt, expected, to
 
 
 def test_all_weights_are_finite(base):
-    assert all(math.isfinite(float(p.double().sum())) for p in base.parameters())
+    assert all(bool(p.detach().isfinite().all()) for p in base.parameters())
