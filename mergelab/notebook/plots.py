@@ -101,7 +101,7 @@ def differences_plot(
                 va="bottom",
                 fontsize=10,
             )
-            said.append(f"{label}, {name}: {difference.estimate:+.2f}")
+            said.append(f"{label}, {name}: {difference.estimate:+.2f}".replace("-", "−"))
         axis.axvline(0, color=INK, linewidth=1)
         axis.set_title(label)
         axis.set_xlabel("difference in combined score")
