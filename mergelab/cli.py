@@ -255,6 +255,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; bad input prints one line and exits with status 2."""
+    # Threads that wait asleep: on a busy machine spinning ones slow each other down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for plugged in entry_points(group="mergelab.commands"):
         function = plugged.load()
         settings = getattr(function, "context_settings", None)

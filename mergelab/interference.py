@@ -167,6 +167,10 @@ def inspect_models(
     if base:
         recipe["base_model"] = base
     plan = make_plan(parse_recipe(recipe), folders=folders)
+    if len(plan.sources) < len(references):
+        raise UserError(
+            f"{plan.base.path.name} is the base of the others; name models that differ from it"
+        )
     return inspect_plan(plan, top, progress)
 
 
@@ -197,7 +201,7 @@ def inspect_plan(
 
 
 SIMILAR_COSINE = 0.5
-UNEVEN_NORMS = 3.0
+UNEVEN_NORMS = 1.25  # beyond this the smaller model visibly loses elections by mass
 
 
 def advise(total: Overlap) -> tuple[str, str]:
@@ -220,7 +224,8 @@ def advise(total: Overlap) -> tuple[str, str]:
             "a point on the arc between them keeps both and their magnitude",
         )
     uneven = (
-        f"; their sizes differ {high / low:.1f} times, so give the smaller one more weight"
+        f"; one is {high / low:.1f} times as large as the other and would win most elections, so "
+        "give the smaller one more weight"
         if high / low > UNEVEN_NORMS
         else ""
     )
