@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the build that the command line asks for; return 0, or 2 for input to correct."""
     parser = argparse.ArgumentParser(
         prog="python -m mergelab.zoo",
-        description="Rebuild the models, adapters and suites in data/ (15 to 20 minutes on 2 cores).",
+        description="Rebuild models, adapters and suites in data/ (15 to 20 minutes on 2 cores).",
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)}; default all")
     parser.add_argument("--out", type=Path, default=Path("data"), help="folder to fill")
