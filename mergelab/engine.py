@@ -270,10 +270,13 @@ class _Run:
 
 
 def _rounded(tensor: TensorPlan, value: Tensor) -> Tensor:
-    """The one rounding of a merge, on the CPU; float16 is the dtype that values may not fit."""
+    """The one rounding of a merge, on the CPU; refused where a value does not fit the dtype."""
     rounded = value.to("cpu", tensor.dtype)
-    if tensor.dtype == torch.float16 and not bool(torch.isfinite(rounded).all()):
-        raise UserError(f"{tensor.name}: values do not fit float16; use bfloat16 or float32")
+    if tensor.dtype.is_floating_point and not _is_finite(rounded):
+        narrow = tensor.dtype == torch.float16 and _is_finite(value)
+        advice = "use bfloat16 or float32" if narrow else "use smaller weights"
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(f"{tensor.name}: values do not fit {dtype}; {advice}")
     return rounded
 
 

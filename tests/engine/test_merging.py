@@ -227,6 +227,14 @@ def test_values_too_large_for_float16_are_refused(tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_weights_that_overflow_are_refused_in_every_dtype(tiny, tmp_path, dtype):
+    recipe = tiny.recipe("task_arithmetic", parameters={"weight": 1e300}, dtype=dtype)
+    with pytest.raises(UserError, match=f"values do not fit {dtype}; use smaller weights"):
+        merge(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 # Sources that cannot be merged
 
 
