@@ -156,9 +156,12 @@ def tables(
     from mergelab.evaluation.overview import draw, overview, write_csv
 
     _quiet_transformers()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be created ({error.strerror})") from None
     with _progress("evaluating") as progress:
         rows = overview(limit=limit, progress=progress)
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, out / "overview.csv")
     draw(rows).savefig(out / "overview.png", metadata={"Software": None})
     _print(results_table([row.evaluation for row in rows]))
@@ -184,6 +187,8 @@ def chat(
 
     _quiet_transformers()
     talk = Chat(*load_model(model), system=system, max_new_tokens=max_tokens, memory=memory)
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")  # piped text need not be UTF-8
     interactive = sys.stdin.isatty()
     if interactive:
         print(f"{model} is listening. An empty line or Ctrl-D ends the conversation.")
@@ -250,7 +255,9 @@ def _print(content: Any) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    from mergelab.report import finite
+
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def main() -> None:

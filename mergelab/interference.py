@@ -20,6 +20,7 @@ from mergelab.errors import UserError
 from mergelab.kernels import gram
 from mergelab.methods import trim
 from mergelab.recipes import Plan, make_plan, parse_recipe
+from mergelab.recipes.plan import BaseMissing
 from mergelab.report import mean_angle
 
 DEFAULT_TOP = 0.2
@@ -158,6 +159,8 @@ def inspect_models(
     """
     if len(references) < 2:
         raise UserError("inspect compares models; name at least two")
+    if len(set(references)) < len(references):
+        raise UserError("a model is named twice; inspect compares models that differ")
     if not 0 < top <= 1:
         raise UserError(f"top must be above 0 and at most 1, got {top:g}")
     recipe: dict[str, Any] = {
@@ -166,7 +169,13 @@ def inspect_models(
     }
     if base:
         recipe["base_model"] = base
-    plan = make_plan(parse_recipe(recipe), folders=folders)
+    try:
+        plan = make_plan(parse_recipe(recipe), folders=folders)
+    except BaseMissing:
+        raise UserError(
+            "these are full models; name the one that they were fine-tuned from with --base "
+            "(in Python: base=)"
+        ) from None
     if len(plan.sources) < len(references):
         raise UserError(
             f"{plan.base.path.name} is the base of the others; name models that differ from it"

@@ -101,7 +101,7 @@ class MergeReport:
 
     def save(self, folder: Path) -> None:
         """Write the report into a merge's output folder."""
-        text = json.dumps(_finite(self.to_dict()), indent=1)
+        text = json.dumps(finite(self.to_dict()), indent=1)
         (folder / FILE_NAME).write_text(text + "\n")
 
 
@@ -126,14 +126,18 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN; an undefined figure is written as null."""
+def finite(value: Any) -> Any:
+    """Plain data fit for JSON, which has no NaN or infinity: an undefined figure becomes None.
+
+    >>> finite({"angle": math.nan, "norms": (1.0, math.inf)})
+    {'angle': None, 'norms': [1.0, None]}
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -22,6 +22,10 @@ from mergelab.recipes.settings import Position, Scope, check_parameters, resolve
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+class BaseMissing(UserError):
+    """The method needs a base, and neither the recipe nor any of its adapters names one."""
+
+
 @dataclass(frozen=True)
 class TensorPlan:
     """One tensor of the output: where it comes from and the numbers that hold for it.
@@ -170,7 +174,7 @@ class _Planner:
         if bases:
             return next(iter(bases.values()))[1], first
         if self.method.needs_base:
-            raise UserError(
+            raise BaseMissing(
                 f"{self.method.name} works on changes made to a base; "
                 "add 'base_model: ' with the model that these were fine-tuned from"
             )

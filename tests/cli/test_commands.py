@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from safetensors.torch import save_file
 from tiny_models import weights
 
 from mergelab import merge
@@ -107,6 +108,37 @@ def test_chat_ends_with_the_input(run_cli, tiny, monkeypatch):
     assert run_cli("chat", tiny.base)[0] == 0
 
 
+def test_json_has_no_nan_where_the_base_is_zero(run_cli, tiny, tmp_path):
+    base = tiny.copy("base", tmp_path / "base")
+    tensors = weights(base)
+    save_file(
+        {name: tensor * (".0." not in name) for name, tensor in tensors.items()},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    status, printed, _ = run_cli("inspect", tiny.first, tiny.second, "--base", base, "--json")
+    assert status == 0
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    layers = json.loads(printed, parse_constant=refuse)["layers"]
+    assert {row["label"]: row["relative_norms"] for row in layers}["layer 0"] == [None, None]
+
+
+def test_inspecting_full_models_without_a_base_asks_for_it(run_cli, tiny):
+    status, printed, errors = run_cli("inspect", tiny.first, tiny.second)
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert "--base" in errors
+
+
+def test_tables_refuses_a_file_as_its_folder_before_it_starts(run_cli, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    status, printed, errors = run_cli("tables", "--out", tmp_path / "file")
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert "file: cannot be created" in errors
+
+
 def test_ctrl_c_is_one_line(run_cli, tiny, monkeypatch):
     def interrupt(_=""):
         raise KeyboardInterrupt
@@ -130,6 +162,9 @@ def test_ctrl_c_is_one_line(run_cli, tiny, monkeypatch):
         (["inspect", "nowhere"], "at least two"),
         (["inspect", "nowhere", "neither"], "'nowhere': no such folder"),
         (["inspect", "a", "b", "--top", "7"], "top"),
+        (["inspect", "a", "b", "a"], "named twice"),
+        (["inspect", "x" * 5000, "b"], "no such folder"),
+        (["inspect", "~nobody-of-this-name/a", "b"], "no such folder"),
         (["chat", "./nowhere"], "'./nowhere': no such folder"),
         (["chat", "./nowhere", "--max-tokens", "0"], "--max-tokens"),
         (["evaluate", "./nowhere"], "'./nowhere': no such folder"),
@@ -217,6 +252,16 @@ def test_the_installed_command_merges_and_answers_mistakes(recipe, tmp_path):
         == f"error: {tmp_path / 'out'}: exists already; choose another name or remove it first\n"
     )
     assert again.stdout == ""
+
+
+def test_piped_text_need_not_be_utf8(tiny):
+    program = "import mergelab.cli; mergelab.cli.main()"
+    command = [sys.executable, "-c", program, "chat", tiny.base, "--max-tokens", "2"]
+    for locale in ("C.UTF-8", "POSIX"):
+        environment = {**os.environ, "LC_ALL": locale, "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, input=b"w1 caf\xe9\n", capture_output=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.count(b"\n") == 1
 
 
 def test_the_installed_command_knows_its_version():

@@ -94,7 +94,7 @@ def test_full_models_are_compared_by_their_changes_to_the_base(tiny):
 def test_one_model_no_base_and_a_share_of_nothing_are_one_line(tiny):
     with pytest.raises(UserError, match="at least two"):
         inspect_models([str(tiny.persona)])
-    with pytest.raises(UserError, match="base_model"):
+    with pytest.raises(UserError, match=r"name the one .* --base"):
         inspect_models([str(tiny.first), str(tiny.second)])
     for top in (0, 1.2, -1):
         with pytest.raises(UserError, match="top"):
