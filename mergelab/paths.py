@@ -1,5 +1,6 @@
 """Where the shipped data lies, in a checkout and in an installed wheel alike."""
 
+import os
 from pathlib import Path
 
 from mergelab.errors import UserError
@@ -19,7 +20,7 @@ def data_path(*parts: str) -> Path:
     """
     for root in (_PACKAGE / "data", _PACKAGE.parent / "data"):
         path = root.joinpath(*parts)
-        if path.exists():
+        if os.path.exists(path):
             return path
     wanted = "/".join(("data", *parts))
     raise UserError(f"{wanted}: not found beside the package; reinstall, or run `make models`")

@@ -6,6 +6,7 @@ ships with the course (`task_api_persona`), or a hub id (`org/name`, `org/name@r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,11 +84,11 @@ class References:
 
     def _folder(self, reference: str, optional: bool = False) -> Path | None:
         text = reference.strip()
-        path = Path(text).expanduser()
-        for folder in self.folders:
-            if (folder / path).is_dir():
+        path = Path(os.path.expanduser(text))
+        for folder in self.folders:  # os.path answers no for names that no file can have
+            if os.path.isdir(folder / path):
                 return folder / path
-            if (folder / path).is_file():
+            if os.path.isfile(folder / path):
                 raise UserError(f"{folder / path}: is a file; name the folder that holds the model")
         if path.name == text:
             for kind in _SHIPPED:
@@ -113,7 +114,7 @@ class References:
             return None
         above = [adapter.path.absolute(), *adapter.path.absolute().parents]
         for folder in (*above, *self.folders):
-            if (folder / name / "config.json").exists():
+            if os.path.exists(folder / name / "config.json"):
                 return self.checkpoint(folder / name)
         return None
 

@@ -142,7 +142,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     run left when it was killed is removed first.
     """
     out = Path(os.path.abspath(out))
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise UserError(f"{out}: exists already; choose another name or remove it first")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

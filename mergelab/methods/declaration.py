@@ -6,10 +6,12 @@ default, a range or a source is written in one place only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -52,7 +54,7 @@ class Parameter:
             return None if isinstance(value, bool) else f"must be true or false, got {value!r}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"must be a number, got {value!r}"
-        if value != value or value in (float("inf"), float("-inf")):
+        if not abs(value) <= sys.float_info.max:  # NaN, infinity, a whole number beyond floats
             return f"must be a finite number, got {value!r}"
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
@@ -129,7 +131,6 @@ def as_deltas(deltas: Sequence[Tensor] | Tensor) -> list[Tensor]:
     Takes a sequence of same-shaped tensors or one stacked tensor `[N, ...]`. Raises `ValueError`
     if there are none or their shapes differ.
 
-    >>> import torch
     >>> [d.dtype for d in as_deltas(torch.zeros(2, 3, dtype=torch.bfloat16))]
     [torch.float32, torch.float32]
     """
@@ -147,10 +148,8 @@ def computing(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype.itemsize == 8 and tensor.is_floating_point() else tensor.float()
 
 
-def common_dtype(deltas: Sequence[Tensor] | Tensor) -> Any:
+def common_dtype(deltas: Sequence[Tensor] | Tensor) -> torch.dtype:
     """The dtype that a result is rounded to, once: the widest among the inputs."""
-    import torch
-
     dtypes = [t.dtype for t in deltas]
     result = dtypes[0]
     for dtype in dtypes[1:]:

@@ -72,6 +72,8 @@ class ModelEntry(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _lift_parameters(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"an entry names its model by a key; write 'model: {value}'")
         return _lift(value, cls)
 
 
@@ -154,7 +156,7 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
     try:
         value = yaml.load(text, Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
     return parse_recipe(value, str(path))
 
@@ -244,5 +246,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "nested too deeply"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    problem = getattr(error, "problem", None) or error
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)

@@ -189,6 +189,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         raise AssertionError("never entered")
 
 
+def test_a_name_too_long_for_a_folder_is_one_line(tmp_path):
+    with (
+        pytest.raises(UserError, match="x: cannot be created"),
+        whole_folder(tmp_path / ("x" * 300)),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("name", ["out", "with [brackets] and *"])
 def test_what_a_killed_run_left_is_removed_and_what_a_running_one_holds_is_not(tmp_path, name):
     out = tmp_path / name

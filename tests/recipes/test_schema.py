@@ -86,7 +86,12 @@ WRONG = {
     ),
     "slice without sources": ("merge_method: ties\nslices: [{sources: []}]\n", "slices[0].sources"),
     "entry without model": ("merge_method: ties\nmodels: [{}]\n", "'models[0].model' is missing"),
-    "entry as a word": ("merge_method: ties\nmodels: [a, b]\n", "models[0]"),
+    "entry as a word": (
+        "merge_method: ties\nmodels: [a, b]\n",
+        "models[0]: an entry names its model by a key; write 'model: a'",
+    ),
+    "a date that is none": ("merge_method: 2024-13-45\n" + TWO, "not valid YAML"),
+    "a number without end": (f"merge_method: ties\nseed: {'9' * 5000}\n", "not valid YAML"),
     "models as a mapping": ("merge_method: ties\nmodels: {model: a}\n", "models"),
     "parameters as a list": ("merge_method: ties\nparameters: [1]\n" + TWO, "parameters"),
     "unknown dtype": ("merge_method: ties\ndtype: bf16\n" + TWO, "dtype"),

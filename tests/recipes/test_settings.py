@@ -146,6 +146,7 @@ REFUSED = {
     "nothing": ({"density": None}, {}, ["must be a number"]),
     "true": ({"lambda": True}, {}, ["must be a number"]),
     "not a number": ({"lambda": ".nan"}, {}, ["number"]),
+    "beyond every float": ({"lambda": 10**400}, {}, ["lambda: must be a finite number"]),
     "infinite": ({"lambda": float("inf")}, {}, ["finite"]),
     "an empty list": ({"density": []}, {}, ["the list is empty"]),
     "values and filters mixed": (
