@@ -83,5 +83,8 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: has no tokenizer that can be loaded ({error})") from None
+    except Exception:  # `tokenizers` raises bare Exceptions; the reasons run over many lines
+        raise UserError(
+            f"{folder}: has no tokenizer that can be loaded; put tokenizer.json and "
+            "tokenizer_config.json of the model it comes from there"
+        ) from None

@@ -115,6 +115,13 @@ def test_a_full_model_loads_as_transformers_loads_it(tiny):
         assert model(TOKENS).logits.equal(reference(TOKENS).logits)
 
 
+def test_a_damaged_tokenizer_is_one_line(tiny, tmp_path):
+    model = tiny.copy("base", tmp_path / "model")
+    (model / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"model: has no tokenizer that can be loaded; put"):
+        load_model(str(model))
+
+
 def test_a_model_without_its_tokenizer_is_one_line(tiny, tmp_path):
     model = tiny.copy("base", tmp_path / "model")
     for file in model.glob("tokenizer*"):
