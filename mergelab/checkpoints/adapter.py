@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mergelab.checkpoints.checkpoint import Checkpoint, read_json
@@ -257,6 +258,4 @@ def _alike(copy: Tensor, original: Tensor) -> bool:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    import torch
-
     return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())

@@ -137,10 +137,6 @@ def _bands(
     return [band(t, d, g) for t, d, g in zip(tau, densities, gammas, strict=True)]
 
 
-def _trim(delta: Tensor, density: float = 1.0) -> Tensor:
-    return trim(delta, density)
-
-
 GAMMA = Parameter(
     "gamma",
     GAMMA_DEFAULT,
@@ -155,7 +151,7 @@ METHODS = (
     Method(
         name="magnitude_prune",
         function=magnitude_prune,
-        prepare=_trim,
+        prepare=trim,
         combine=task_arithmetic,
         summary="trim small changes, add up",
         paper="PEFT's magnitude_prune",

@@ -232,10 +232,6 @@ def elect_and_merge(
     return disjoint_merge(deltas, sign, weights, divisor=divisor) * lam
 
 
-def _prepare(delta: Tensor, density: float = 1.0) -> Tensor:
-    return trim(delta, density)
-
-
 ELECTION = Parameter(
     "election",
     "mass",
@@ -263,7 +259,7 @@ METHODS = (
     Method(
         name="ties",
         function=ties,
-        prepare=_prepare,
+        prepare=trim,
         combine=elect_and_merge,
         summary="trim small changes, elect a sign per entry, average what agrees",
         paper="Yadav et al. 2023, arXiv 2306.01708",
