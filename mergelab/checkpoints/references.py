@@ -100,7 +100,7 @@ class References:
             return None
         looks_like_path = text.startswith((".", "/", "~")) or text.count("/") != 1
         if looks_like_path:
-            places = " or ".join(str(folder.absolute()) for folder in self.folders)
+            places = " or ".join(dict.fromkeys(str(f.absolute()) for f in self.folders))
             raise UserError(f"model '{reference}': no such folder (looked in {places})")
         return _download(text)
 

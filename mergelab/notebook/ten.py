@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 NAMES = ("persona", "agentic", "third")
-BASE_OF_FIRST = 0.15
 
 PERSONA = (0.08, 0.002, 0.15, -0.20, 0.06, -0.07, -0.001, 0.004, -0.04, 0.005)
 AGENTIC = (-0.05, -0.001, 0.02, -0.11, -0.06, -0.06, 0.02, 0.17, 0.03, -0.006)
