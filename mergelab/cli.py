@@ -153,7 +153,8 @@ def tables(
     Example: `mergelab tables --out /tmp/tables`
     """
     from mergelab.evaluation import results_table
-    from mergelab.evaluation.overview import draw, overview, write_csv
+    from mergelab.evaluation.overview import overview, write_csv
+    from mergelab.notebook.overview_plot import overview_plot
 
     _quiet_transformers()
     try:
@@ -163,7 +164,7 @@ def tables(
     with _progress("evaluating") as progress:
         rows = overview(limit=limit, progress=progress)
     write_csv(rows, out / "overview.csv")
-    draw(rows).savefig(out / "overview.png", metadata={"Software": None})
+    overview_plot(rows).savefig(out / "overview.png", metadata={"Software": None})
     _print(results_table([row.evaluation for row in rows]))
     _print(f"Written to {out}/overview.csv and {out}/overview.png")
 

@@ -225,13 +225,14 @@ def report_table(report: MergeReport) -> Any:
     table.add_column("angle", justify="right")
     rows = report.per_layer()
     for summary in rows:
-        table.add_row(*_cells(report, summary), end_section=summary is rows[-1])
+        table.add_row(*row_cells(report, summary), end_section=summary is rows[-1])
     if rows:
-        table.add_row(*_cells(report, report.total()), style="bold")
+        table.add_row(*row_cells(report, report.total()), style="bold")
     return table
 
 
-def _cells(report: MergeReport, summary: Summary) -> list[str]:
+def row_cells(report: MergeReport, summary: Summary) -> list[str]:
+    """One row of the report's table as text: name, counts with shares, magnitude kept, angle."""
     cells = [summary.label, f"{summary.entries:,}"]
     if report.removed_word:
         cells += [_share(count, summary.entries) for count in summary.removed]

@@ -8,7 +8,7 @@ from mergelab.evaluation.results import Evaluation, compare
 from mergelab.evaluation.statistics import Interval
 from mergelab.notebook.tables import Table
 from mergelab.notebook.verdicts import beyond_noise
-from mergelab.report import MergeReport, Summary
+from mergelab.report import MergeReport, row_cells
 
 
 def change(difference: Interval) -> str:
@@ -124,28 +124,10 @@ def merge_report_table(report: MergeReport) -> Table:
     summaries = [*report.per_layer(), report.total()]
     return Table(
         columns,
-        [_report_row(report, summary) for summary in summaries],
+        [row_cells(report, summary) for summary in summaries],
         caption=f"{report.method} of {' and '.join(report.sources)}",
         strong={len(summaries) - 1},
     )
-
-
-def _report_row(report: MergeReport, summary: Summary) -> list[str]:
-    cells = [summary.label, f"{summary.entries:,}"]
-    if report.removed_word:
-        cells += [_share(count, summary.entries) for count in summary.removed]
-    kept, angle = summary.magnitude_kept, summary.angle
-    return [
-        *cells,
-        "-" if summary.conflicts is None else _share(summary.conflicts, summary.entries),
-        f"{summary.resolved:,}",
-        "-" if kept is None else f"{kept:.3f}",
-        "-" if angle is None else f"{angle:.1f}°",
-    ]
-
-
-def _share(count: int, entries: int) -> str:
-    return f"{count:,} ({count / entries:.1%})" if entries else "0"
 
 
 def _short(name: str) -> str:

@@ -17,7 +17,13 @@ from mergelab.checkpoints import Checkpoint, References, Source, layer_index, wi
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY, Method
 from mergelab.recipes.schema import ModelEntry, Recipe, SliceSource
-from mergelab.recipes.settings import Position, Scope, check_parameters, resolve
+from mergelab.recipes.settings import (
+    Position,
+    Scope,
+    check_parameters,
+    filters_in,
+    resolve,
+)
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -116,6 +122,7 @@ class _Planner:
         layers = sum(group.length for group in groups)
         tensors = self._tensors(groups, layers)
         self._note_full_density(tensors)
+        self._note_idle_filters(tensors)
         return Plan(
             recipe=self.recipe,
             method=self.method,
@@ -181,11 +188,12 @@ class _Planner:
         return None, first
 
     def _register(self, entry: ModelEntry, source: Source) -> None:
+        folders = [known.path.resolve() for known in self.sources]
+        if self.recipe.models and source.path.resolve() in folders:
+            raise UserError(f"models: '{entry.model}' is listed twice; give it one larger weight")
         if entry.model not in self._numbers:
             self._numbers[entry.model] = len(self.sources)
             self.sources.append(source)
-        elif self.recipe.models:
-            raise UserError(f"models: '{entry.model}' is listed twice; give it one larger weight")
 
     def _check_count(self) -> None:
         for names in self._source_sets():
@@ -285,6 +293,15 @@ class _Planner:
         if densities and min(densities) == 1:
             done = "dropped" if self.method.random else "trimmed"
             self.notes.append(f"density is 1, so nothing is {done}; 'density: 0.5' keeps half")
+
+    def _note_idle_filters(self, tensors: Sequence[TensorPlan]) -> None:
+        scopes = [self.recipe.parameters, *(e.parameters for e in self._entries())]
+        scopes += [part.parameters for part in self.recipe.slices or []]
+        for pattern in sorted(set().union(*map(filters_in, scopes))):
+            if not any(pattern in tensor.name for tensor in tensors):
+                self.notes.append(
+                    f"filter '{pattern}' is in no tensor's name, so it changes nothing"
+                )
 
     # Laying out the tensors
 

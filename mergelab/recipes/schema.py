@@ -66,7 +66,7 @@ Parameters = Annotated[
 class ModelEntry(_Strict):
     """One model of a merge, and the parameters that hold for it."""
 
-    model: str
+    model: str = Field(min_length=1)
     parameters: Parameters = Field(default_factory=dict)
 
     @model_validator(mode="before")

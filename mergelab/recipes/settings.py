@@ -149,6 +149,20 @@ def resolve(parameter: Parameter, scopes: Sequence[Mapping[str, Any]], at: Posit
     return parameter.default
 
 
+def filters_in(parameters: Mapping[str, Any]) -> set[str]:
+    """The filters written anywhere in a set of parameters; `*` and none match everything.
+
+    >>> sorted(filters_in({"t": [{"filter": "mlp", "value": 0.2}, {"value": 0.5}], "weight": 1}))
+    ['mlp']
+    """
+    found = set()
+    for setting in parameters.values():
+        for entry in setting if isinstance(setting, list) else [setting]:
+            if isinstance(entry, dict) and entry.get("filter") not in (None, "*"):
+                found.add(str(entry["filter"]))
+    return found
+
+
 def _evaluate(setting: Any, at: Position) -> Any:
     if isinstance(setting, dict):
         setting = [setting]
