@@ -112,7 +112,9 @@ def _score_table(found: Submission) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{found.lesson}: {found.score:g} of {found.maximum:g} points")
+    unread = sum(result.maximum for result in found.results if result.written)
+    more = f", and {unread:g} for a person to give" if unread else ""
+    table = Table(title=f"{found.lesson}: {found.score:g} of {found.maximum:g} points{more}")
     table.add_column("exercise")
     table.add_column("points", justify="right", no_wrap=True)
     table.add_column("why")

@@ -58,7 +58,8 @@ def _head(verdict: Verdict, graded: bool) -> str:
     if not kinds:
         return f"✗ {name}: not yet.{points}"
     right = sum(kinds.values())
-    return f"✗ {name}: not yet, {right} of {len(kinds)} {hidden}kinds of input pass.{points}"
+    but = ", but your function changes its inputs" if right == len(kinds) else ""
+    return f"✗ {name}: not yet, {right} of {len(kinds)} {hidden}kinds of input pass{but}.{points}"
 
 
 def _body(verdict: Verdict, function: Any) -> list[str]:

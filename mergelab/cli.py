@@ -108,7 +108,10 @@ def inspect(
     _print(inspection_table(found))
     _print(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
     _print(f"Try first: {found.advice}. Why: {found.reason}.")
-    _print("Compare it with a linear merge: overlap shares alone do not predict how good one is.")
+    _print(
+        "Compare it with plain sums (linear; task_arithmetic, lambda 0.8): overlap alone does not "
+        "predict which merge is best."
+    )
 
 
 @app.command()

@@ -157,9 +157,18 @@ predictions.reveal("share of the norm left at density 0.2", left_at_20)
 nb.trim_plot(densities, kept, marked=(0.2, 0.5))
 
 # %% [markdown]
-# The curve rises steeply and then runs flat: a small share of the entries carries most of the
-# change, and the flat part is the redundancy. Whether the model *behaves* as well without the
-# small entries is another question. Section 9 measures it.
+# The curve rises steeply and then runs flat: a small share of the entries carries most of the size.
+# Does that prove that the small entries are useless? Compare with numbers that carry no skill at
+# all, drawn at random from a bell curve:
+
+# %%
+noise = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+of_noise = nb.norm_kept([noise], [0.2])[0]
+nb.Note(f"Kept at density .2: persona {left_at_20:.2f}, random numbers {of_noise:.2f}.")
+
+# %% [markdown]
+# The two are close, so the curve alone proves nothing about redundancy. Whether the model *behaves*
+# as well without the small entries is the question that counts. Section 9 measures it.
 #
 # Now write it yourself.
 
@@ -521,8 +530,8 @@ display(predictions.reveal("combined score of the average", average.combined.est
 display(predictions.reveal("better merge of the first pair", answer))
 nb.Note(
     nb.difference_sentence("TIES", "the average", lead)
-    + " Published: TIES .03 above the average, from 50 items a suite, where chance alone moves one "
-    "score by about .045."
+    + " Published: TIES .03 above the average, from 50 items a suite, where chance alone moves "
+    "the score of one suite by about .045."
 )
 
 # %% [markdown]
@@ -578,8 +587,8 @@ nb.Note(nb.scale_or_election(by_size, by_election))
 #
 # Maybe this pair is too peaceful for a vote to matter. A second pair ships with the course. Its
 # two adapters were also trained to answer *some of the other's prompts in their own style*: a
-# little JSON where chat was right, a little chat where JSON was right. If sign election is good
-# for something, it should show here.
+# little JSON where chat was right, a little chat where JSON was right. Their sizes differ more,
+# too. If sign election helps where skills compete, it may show here.
 
 # %%
 predictions.choice(
@@ -707,8 +716,9 @@ nb.sweep_table(sweep, size_at, published)
 # %% [markdown]
 # Two things to notice in the table.
 #
-# - The published values have no interval. With 50 items a suite, chance alone moves each of them
-#   by about .045 (its standard error), so most of their differences could be luck as well.
+# - The published values have no interval. With 50 items a suite, chance alone moves the score of one
+#   suite by about .045 (its standard error), and the mean of two suites by about .03. So most of
+#   their differences could be luck as well.
 # - The **size** column: density changes the size of the merge too. At the lowest densities it is
 #   smaller, and at 1.0 it is smaller again, because there more conflicts are fought out and the
 #   losers' share is gone. Part of what looks like an effect of trimming is an effect of size.
@@ -757,7 +767,7 @@ for title, models in (
 
 # %%
 def ties_compatible(first, second):
-    """Whether TIES makes sense for two models, and why."""
+    """Whether there is anything for TIES to resolve between two models, and why."""
     try:
         found = inspect_models([first, second]).total
     except UserError as problem:
@@ -779,7 +789,7 @@ candidates = [
     ("task_api_persona", "base"),
 ]
 nb.Table(
-    ["pair", "TIES?", "why"],
+    ["pair", "anything to resolve?", "why"],
     [[" + ".join(models), *ties_compatible(*models)] for models in candidates],
     text_columns=range(3),
 )
@@ -862,7 +872,7 @@ nb.Note(
 # | always | compare with linear |
 #
 # Advice can be tested as well. In the merge of the conflict pair one skill is weaker than the
-# other. We do what the table says for that skill, and look at that skill.
+# other. We try both dials, a weight of .6 for that skill and density .3, and look at that skill.
 
 # %%
 weak = min(hard_ties.skills, key=lambda skill: hard_ties.skills[skill].rate.estimate)
