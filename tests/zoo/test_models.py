@@ -3,11 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from mergelab.paths import data_path
 from mergelab.zoo.models import ADAPTERS
 
-torch = pytest.importorskip("torch")
 NAMES = [adapter.name for adapter in ADAPTERS]
 
 
