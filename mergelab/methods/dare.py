@@ -27,11 +27,12 @@ from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge
 
 
 def keep_mask(
-    shape: Sequence[int], density: float, *, seed: int, stream: int, device=None
+    shape: Sequence[int], density: float, *, seed: int, stream: int, offset: int = 0, device=None
 ) -> Tensor:
     """Which entries survive: each independently with probability `density`, to within 2**-32.
 
-    `shape`: of the task vector; entry i in row-major order uses random word i. Returns a bool
+    `shape`: of the task vector; entry i in row-major order uses random word `offset + i`, so that
+    a part of a tensor, given the place it starts at, gets its part of the mask. Returns a bool
     tensor. Raises `ValueError` if `density` lies outside [0, 1].
 
     >>> keep_mask((4,), 0.5, seed=0, stream=0)
@@ -40,23 +41,28 @@ def keep_mask(
     if not 0.0 <= density <= 1.0:
         raise ValueError(f"density must lie between 0 and 1, got {density}")
     size = torch.Size(shape)
-    words = random_words(size.numel(), seed=seed, stream=stream, device=device)
+    words = random_words(size.numel(), seed=seed, stream=stream, offset=offset, device=device)
     return (words < round(density * 2**32)).reshape(size)
 
 
-def drop(delta: Tensor, density: float, *, seed: int = 0, stream: int = 0) -> Tensor:
+def drop(
+    delta: Tensor, density: float, *, seed: int = 0, stream: int = 0, offset: int = 0
+) -> Tensor:
     """Set entries to zero at random, each kept with probability `density`; no rescaling.
 
-    `delta`: a task vector of any shape. `seed` and `stream` name the random sequence: one seed
-    for a merge, one stream for each source and tensor. Returns a new tensor of the same shape
-    and dtype. Raises `ValueError` if `density` lies outside [0, 1].
+    `delta`: a task vector of any shape, or a part of one that starts at entry `offset`. `seed` and
+    `stream` name the random sequence: one seed for a merge, one stream for each source and
+    tensor. Returns a new tensor of the same shape and dtype. Raises `ValueError` if `density`
+    lies outside [0, 1].
 
     Source: Yu et al. 2024, equation 1 (m_t ~ Bernoulli(p) marks the dropped entries).
 
     >>> drop(torch.tensor([1.0, 2.0, 3.0, 4.0]), 0.5)
     tensor([1., 0., 0., 0.])
     """
-    mask = keep_mask(delta.shape, density, seed=seed, stream=stream, device=delta.device)
+    mask = keep_mask(
+        delta.shape, density, seed=seed, stream=stream, offset=offset, device=delta.device
+    )
     return torch.where(mask, delta, torch.zeros_like(delta))
 
 

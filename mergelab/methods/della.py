@@ -71,11 +71,13 @@ def magprune(
     *,
     seed: int = 0,
     stream: int = 0,
+    offset: int = 0,
     rescale: bool = True,
 ) -> Tensor:
     """Drop entries at random by rank of magnitude; divide survivors by their own probability.
 
-    `delta`: a task vector of any shape. `seed` and `stream` name the random numbers as in `drop`.
+    `delta`: a task vector of any shape. `seed`, `stream` and `offset` name the random numbers as
+    in `drop`.
     Returns a new tensor of the same shape and dtype. Raises `ValueError` as `keep_probability`
     does.
 
@@ -85,7 +87,9 @@ def magprune(
     tensor([ 0.3000, -0.1000,  0.2000])
     """
     probability = keep_probability(delta, density, epsilon)
-    words = random_words(delta.numel(), seed=seed, stream=stream, device=delta.device)
+    words = random_words(
+        delta.numel(), seed=seed, stream=stream, offset=offset, device=delta.device
+    )
     mask = words < (probability.double() * 2**32).round().long().flatten()
     value = computing(delta)
     if rescale:

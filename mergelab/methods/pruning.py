@@ -21,7 +21,14 @@ from mergelab.methods.declaration import (
     per_source,
 )
 from mergelab.methods.linear import NORMALIZE_SUM, task_arithmetic
-from mergelab.methods.ties import SIGN_PARAMETERS, elect_and_merge, kept_count, trim
+from mergelab.methods.ties import (
+    SIGN_PARAMETERS,
+    elect_and_merge,
+    keep_between,
+    kept_count,
+    kth_largest,
+    trim,
+)
 
 GAMMA_DEFAULT = 0.01
 
@@ -41,17 +48,26 @@ def band(delta: Tensor, density: float, gamma: float = GAMMA_DEFAULT) -> Tensor:
     >>> band(torch.tensor([9.0, 0.1, -2.0, 1.0, 0.2]), density=0.4, gamma=0.2)
     tensor([ 0.,  0., -2.,  1.,  0.])
     """
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma must lie between 0 and 1, got {gamma}")
-    size = delta.numel()
-    kept = kept_count(size, density)
+    above, kept = band_ranks(delta.numel(), density, gamma)
     if kept == 0:
         return torch.zeros_like(delta)
-    above = min(math.floor(gamma * size + 0.5), size - kept)
     magnitude = delta.abs()
-    ordered = magnitude.flatten().sort(descending=True).values
-    inside = (magnitude <= ordered[above]) & (magnitude >= ordered[above + kept - 1])
-    return torch.where(inside, delta, torch.zeros_like(delta))
+    low, high = kth_largest(magnitude, above + kept), kth_largest(magnitude, above + 1)
+    return keep_between(delta, low, high)
+
+
+def band_ranks(size: int, density: float, gamma: float) -> tuple[int, int]:
+    """How many of `size` entries `band` removes as too large, and how many it keeps after them.
+
+    Raises `ValueError` if `density` or `gamma` lies outside [0, 1].
+
+    >>> band_ranks(10, density=0.5, gamma=0.2), band_ranks(10, density=0.5, gamma=0.8)
+    ((2, 5), (5, 5))
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must lie between 0 and 1, got {gamma}")
+    kept = kept_count(size, density)
+    return min(math.floor(gamma * size + 0.5), size - kept), kept
 
 
 def magnitude_prune(

@@ -81,9 +81,23 @@ def trim(delta: Tensor, density: float) -> Tensor:
         return torch.zeros_like(delta)
     if k == delta.numel():
         return delta.clone()
+    return keep_between(delta, kth_largest(delta.abs(), k))
+
+
+def keep_between(delta: Tensor, low: float, high: float = math.inf) -> Tensor:
+    """Keep the entries whose magnitude lies between `low` and `high`, both included.
+
+    `delta`: a tensor of any shape, or a part of one: the bounds are those of the whole. Returns a
+    new tensor of the same shape and dtype, zero elsewhere.
+
+    >>> keep_between(torch.tensor([0.002, -0.001, 0.150, -0.200]), 0.150)
+    tensor([ 0.0000,  0.0000,  0.1500, -0.2000])
+    """
     magnitude = delta.abs()
-    threshold = kth_largest(magnitude, k)
-    return torch.where(magnitude >= threshold, delta, torch.zeros_like(delta))
+    inside = magnitude >= low
+    if high < math.inf:
+        inside &= magnitude <= high
+    return torch.where(inside, delta, torch.zeros_like(delta))
 
 
 def elect_sign(
