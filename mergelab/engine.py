@@ -14,7 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from mergelab.checkpoints import CheckpointWriter, Slot, whole_folder
 from mergelab.checkpoints.loading import load_tokenizer, model_from_state
 from mergelab.errors import UserError
 from mergelab.kernels import gram, merge_tensor, opposed
+from mergelab.kernels.operands import dense
 from mergelab.methods.slerp import angle, is_linear
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, parse_recipe, read_recipe
+from mergelab.recipes.inputs import change_operands
 from mergelab.report import MergeReport, TensorReport
 
 NEAR_BASE = 0.25  # a merge that keeps less of the magnitude is pointed out
@@ -187,7 +189,7 @@ class _Run:
                 return self._copied(model.read(tensor.base or name))
         with self.timed("read"):
             base = self.plan.base.read(tensor.base) if self.plan.base else None
-            changes = [_change(self.plan, tensor, *source) for source in tensor.inputs]
+            changes = [None if c is None else dense(c) for c in change_operands(self.plan, tensor)]
         if base is not None and all(change is None for change in changes):
             self._check_finite(tensor, base, changes)
             return self._copied(base)
@@ -286,22 +288,6 @@ def _is_finite(tensor: Tensor) -> bool:
     return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
 
 
-def _change(plan: Plan, tensor: TensorPlan, number: int, name: str) -> Tensor | None:
-    """What source `number` changes in the base, in fp32; None where it changes nothing.
-
-    Without a base, the source's own weight.
-    """
-    source, base = plan.sources[number], plan.base
-    if source.adapter is not None:
-        vector = source.adapter.task_vector(name, base)
-        return None if vector is None else vector.dense()
-    if base is None:
-        return source.model.read(name).float()
-    if source.model is base:
-        return None
-    return source.model.read(name).float() - base.read(tensor.base).float()
-
-
 def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]]:
     """Every tensor that a source changes: its plan, the base's values and the changes, in fp32.
 
@@ -313,10 +299,14 @@ def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]
         if not base.is_floating_point():
             continue
         inputs = sorted(tensor.inputs)
-        changes = [_change(plan, tensor, *source) for source in inputs]
+        changes = change_operands(plan, replace(tensor, inputs=tuple(inputs)))
         if any(change is not None for change in changes):
             origin = base.float()
-            yield tensor, origin, [torch.zeros_like(origin) if c is None else c for c in changes]
+            yield (
+                tensor,
+                origin,
+                [torch.zeros_like(origin) if c is None else dense(c) for c in changes],
+            )
 
 
 def _labels(plan: Plan) -> list[str]:

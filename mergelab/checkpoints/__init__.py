@@ -4,15 +4,13 @@ from mergelab.checkpoints.adapter import Adapter
 from mergelab.checkpoints.checkpoint import Checkpoint, layer_index, with_layer
 from mergelab.checkpoints.references import References, Source
 from mergelab.checkpoints.safetensors_file import SafetensorsFile
-from mergelab.checkpoints.task_vector import DenseTaskVector, LowRankTaskVector, TaskVector
+from mergelab.checkpoints.task_vector import TaskVector
 from mergelab.checkpoints.writer import CheckpointWriter, Slot, whole_folder
 
 __all__ = [
     "Adapter",
     "Checkpoint",
     "CheckpointWriter",
-    "DenseTaskVector",
-    "LowRankTaskVector",
     "References",
     "SafetensorsFile",
     "Slot",

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints.checkpoint import Checkpoint, read_json
-from mergelab.checkpoints.safetensors_file import SafetensorsFile
-from mergelab.checkpoints.task_vector import DenseTaskVector, LowRankTaskVector, TaskVector
+from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored
+from mergelab.checkpoints.task_vector import TaskVector, difference, low_rank
 from mergelab.errors import UserError
 
 _PREFIX = "base_model.model."
@@ -164,9 +164,7 @@ class Adapter:
             source = self._saved[name]
             shape = self._file.entries[source].shape
             self._check_shape(name, shape, base.entry(stored).shape)
-            return DenseTaskVector(
-                shape, lambda: self._file.read(source), lambda: base.read(stored)
-            )
+            return difference(Stored(self._file, source), base.operand(stored))
         if name not in self._low_rank:
             return None
         factors = self._low_rank[name]
@@ -177,7 +175,7 @@ class Adapter:
                 f"A is {list(a.shape)} and B is {list(b.shape)}"
             )
         flipped = factors.embedding or bool(self.config.get("fan_in_fan_out"))
-        vector = LowRankTaskVector(a, b, self.scaling(name, a.shape[0]), transposed=flipped)
+        vector = low_rank(a, b, self.scaling(name, a.shape[0]), transposed=flipped)
         self._check_shape(name, vector.shape, base.entry(stored).shape)
         return vector
 

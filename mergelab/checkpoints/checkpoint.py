@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergelab.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
+from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored, TensorEntry
 from mergelab.errors import UserError
 
 _SAMPLE = 4096
@@ -82,6 +82,14 @@ class Checkpoint:
     def read(self, name: str) -> Tensor:
         """One tensor in its stored dtype."""
         return self._files[name].read(name)
+
+    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Some rows of one tensor seen as a matrix, in its stored dtype."""
+        return self._files[name].read_rows(name, start, stop)
+
+    def operand(self, name: str) -> Stored:
+        """One tensor as an operand of a merge, read as its rows are asked for."""
+        return Stored(self._files[name], name)
 
     @cached_property
     def layers(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from mergelab.checkpoints.checkpoint import Checkpoint
 from mergelab.checkpoints.references import References, Source
 from mergelab.errors import UserError
+from mergelab.kernels.operands import dense
 
 
 def load_model(reference: str, *, folders: tuple[Path, ...] = (Path(),)) -> tuple[Any, Any]:
@@ -35,7 +36,7 @@ def load_source(source: Source, references: References) -> tuple[Any, Any]:
         source.adapter.check_against(base)
         for name in source.adapter.names:
             vector = source.adapter.task_vector(name, base)
-            state[name] = state[name].float() + vector.dense()
+            state[name] = state[name].float() + dense(vector)
     return model_from_state(base, state), load_tokenizer(base.path)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mergelab.errors import UserError
+from mergelab.kernels.operands import as_matrix
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -107,20 +108,46 @@ class SafetensorsFile:
         Raises `UserError` if the file went away or became shorter since it was opened.
         """
         entry = self.entries[name]
-        buffer = torch.empty(entry.nbytes, dtype=torch.uint8)
+        return self._bytes(entry.start, entry.nbytes).view(entry.dtype).reshape(entry.shape)
+
+    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of the tensor seen as a matrix, `[rows, columns]`, as `read`."""
+        entry = self.entries[name]
+        columns = as_matrix(entry.shape)[1]
+        width = columns * entry.dtype.itemsize
+        data = self._bytes(entry.start + start * width, (stop - start) * width)
+        return data.view(entry.dtype).reshape(stop - start, columns)
+
+    def _bytes(self, start: int, count: int) -> Tensor:
+        buffer = torch.empty(count, dtype=torch.uint8)
         view = memoryview(buffer.numpy())
         try:
             with open(self.path, "rb", buffering=0) as file:
-                file.seek(entry.start)
+                file.seek(start)
                 done = 0
-                while done < entry.nbytes:
-                    count = file.readinto(view[done:])
-                    if not count:
+                while done < count:
+                    got = file.readinto(view[done:])
+                    if not got:
                         raise self._damaged("it became shorter while it was read")
-                    done += count
+                    done += got
         except OSError as error:
             raise self._unreadable(error) from None
-        return buffer.view(entry.dtype).reshape(entry.shape)
+        return buffer
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file as an operand: the rows asked for are read, in fp32."""
+
+    file: SafetensorsFile
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.file.entries[self.name].shape
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.file.read_rows(self.name, start, stop).float()
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
