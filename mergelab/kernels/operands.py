@@ -127,3 +127,17 @@ class Remembered:
             self._last = None  # let go of the old rows before the new ones are made
             self._last = (start, stop, self.operand.rows(start, stop))
         return self._last[2]
+
+
+def on_device(operand: Operand, device: torch.device) -> Operand:
+    """The same operand with its rows on `device`; factors are moved once.
+
+    >>> factors = LowRank(torch.ones(2, 1), torch.ones(1, 2))
+    >>> on_device(factors, torch.device("cpu")) is factors
+    True
+    """
+    if device.type == "cpu":
+        return operand
+    if isinstance(operand, LowRank):
+        return LowRank(operand.b.to(device), operand.a.to(device))
+    return Rowwise(operand.shape, (operand,), lambda values, _: values.to(device))
