@@ -21,7 +21,7 @@ class Parameter:
 
     `low` and `high` are inclusive. `choices` lists the words or values allowed; a parameter
     with neither choices nor a range is a number of any size, or a flag if its default is a bool.
-    `per_source` parameters take one value for each model.
+    `per_source` parameters take one value for each model, `whole` ones no fraction.
 
     >>> density = Parameter("density", 1.0, "fraction kept", low=0.0, high=1.0, per_source=True)
     >>> density.problem(0.5) is None
@@ -37,6 +37,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     per_source: bool = False
+    whole: bool = False
     key: str = ""
     source: str = ""
 
@@ -56,6 +57,8 @@ class Parameter:
             return f"must be a number, got {value!r}"
         if not abs(value) <= sys.float_info.max:  # NaN, infinity, a whole number beyond floats
             return f"must be a finite number, got {value!r}"
+        if self.whole and value != int(value):
+            return f"must be a whole number, got {value:g}"
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
         if low <= value <= high:
@@ -68,7 +71,7 @@ class Parameter:
 
 
 Prepare = Callable[..., Tensor]
-Combine = Callable[..., Tensor]
+Combine = Callable[..., Any]  # a tensor, or `Factors` from a method that is `factored`
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,12 @@ class Method:
     `function` is the whole method as the papers write it. `prepare(delta, **settings)` and
     `combine(deltas, **settings)` are its two halves; whoever wants to count what happened in
     between (the report) calls them one after the other. `resolves_conflicts` says whether
-    `combine` elects a sign where sources disagree.
+    `combine` elects a sign where sources disagree, `factored` whether it works on the factors of
+    task vectors (`mergelab.methods.factors.Factors`) and may return factors.
     """
 
     name: str
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     summary: str
     paper: str
     combine: Combine
@@ -94,6 +98,7 @@ class Method:
     needs_base: bool = True
     resolves_conflicts: bool = False
     random: bool = False
+    factored: bool = False
 
     def parameter(self, recipe_key: str) -> Parameter | None:
         """The parameter that a recipe calls `recipe_key`, or None."""
