@@ -69,8 +69,8 @@ def core_space(
 
     Raises `ValueError` as the method does, or if `method` or `basis` is unknown.
 
-    Source: Panariello et al. 2025, section 4. Where the paper keeps all N * r reference vectors,
-    those without a singular value are left out here.
+    Source: Panariello et al. 2025, section 4; cores are as large as the ranks add up to, at most
+    `[m, n]`, also where the adapters overlap.
 
     >>> from mergelab.methods.factors import Factors
     >>> one = Factors(torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0, 0.0]]))
@@ -111,8 +111,8 @@ def _core_space(deltas: Sequence[Delta], basis: str) -> SharedSpace:
             u, s, vt = nonzero_svd(core, space.dtype)
             halves.append((u * s.sqrt(), s.sqrt().unsqueeze(1) * vt))
     bs, as_ = zip(*halves, strict=True)
-    u = nonzero_svd(torch.cat(bs, 1), space.dtype)[0]
-    vt = nonzero_svd(torch.cat(as_, 0), space.dtype)[2]
+    u = torch.linalg.svd(torch.cat(bs, 1), full_matrices=False).U
+    vt = torch.linalg.svd(torch.cat(as_, 0), full_matrices=False).Vh
     left, u_rows = fix_signs(space.to_left(u), u.T)
     right_columns, v_rows = fix_signs(space.to_right(vt).T, vt)
     cores = [(u_rows @ b) @ (a @ v_rows.T) for b, a in halves]

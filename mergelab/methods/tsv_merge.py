@@ -93,8 +93,8 @@ def tsv_merge(
 
 
 def _kept(size: int, share: float | None, tasks: int) -> int:
-    # 1/N as a whole division: 49 * (1/49) is a little less than 1 in floating point.
-    return max(1, size // tasks if share is None else math.floor(share * size))
+    # 100 * 0.29 is a little less than 29 in floating point, and 49 * (1/49) than 1.
+    return max(1, size // tasks if share is None else math.floor(share * size + 1e-9))
 
 
 def _orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
