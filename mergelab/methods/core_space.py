@@ -69,8 +69,8 @@ def core_space(
 
     Raises `ValueError` as the method does, or if `method` or `basis` is unknown.
 
-    Source: Panariello et al. 2025, section 4; cores are as large as the ranks add up to, at most
-    `[m, n]`, also where the adapters overlap.
+    Source: Panariello et al. 2025 and the authors' code (`task_merger.py`). As there, cores are as
+    large as the ranks add up to, at most `[m, n]`, also where the adapters overlap.
 
     >>> from mergelab.methods.factors import Factors
     >>> one = Factors(torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0, 0.0]]))

@@ -4,9 +4,9 @@ Marczak et al. 2025, "No task left behind: isotropic model merging with common a
 subspaces", arXiv 2502.04959. A sum of task matrices is dominated by the few directions that tasks
 share; Iso-C keeps its singular vectors and gives each the mean of the singular values.
 
-The paper and its code take the mean over all `min(m, n)` singular values of a full fine-tune's sum
-and scale as many directions. A sum of adapters has only R of them: the others have no direction of
-their own (their singular vectors are whatever the library returns), so they stay zero here, and
+The authors' code takes the mean over all `min(m, n)` singular values of a full fine-tune's sum and
+gives it to as many directions. A sum of adapters has only R of them: the others have no direction
+of their own (their singular vectors are whatever the library returns), so they stay zero here, and
 `mean_over` says whether they count in the mean.
 """
 
@@ -43,18 +43,18 @@ def iso_c(
 
     `deltas`: N task vectors of one shape, `Factors` or tensors. `weights`: N numbers, 1 each by
     default. `mean_over`: "rank" takes the mean of the R nonzero singular values, so that their sum
-    stays what it was; "matrix" divides that sum by `min(m, n)`, as the paper does. Of full rank
-    the two are one.
+    stays what it was; "matrix" divides that sum by `min(m, n)`, as the authors' code does. Where
+    the sum has full rank the two are one.
 
     `Factors` come back if all are `Factors`, else a dense tensor; fp32, or fp64 if an input is. A
-    tensor that is not a matrix becomes `lam` times the mean of its `w_i * tau_i`, as in the paper's
-    code; one of three or more dimensions is seen as `[product of the leading ones, last]`, where
-    that code takes the mean too.
+    tensor that is not a matrix becomes `lam` times the mean of its `w_i * tau_i`, as in that code;
+    one of three or more dimensions is seen as `[product of the leading ones, last]`, where that
+    code takes the mean too.
 
     Raises `ValueError` if the shapes differ, the number of weights is not N, or `mean_over` is
     unknown.
 
-    Source: Marczak et al. 2025, algorithm 1 (Iso-C).
+    Source: Marczak et al. 2025, Iso-C, and the authors' code (`iso.py`).
 
     >>> import torch
     >>> iso_c([torch.tensor([[5.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])])
@@ -92,7 +92,7 @@ METHODS = (
                 "rank",
                 "singular values averaged: the nonzero ones, or all that the shape has",
                 choices=("rank", "matrix"),
-                source="paper and its code: all min(m, n) of a full matrix",
+                source="the authors' code: all min(m, n) of a full matrix",
             ),
         ),
         factored=True,

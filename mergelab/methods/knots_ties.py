@@ -57,7 +57,7 @@ def knots_ties(
 
     Raises `ValueError` as `ties` does.
 
-    Source: Stoica et al. 2024, section 4, with TIES-Merging on the aligned blocks.
+    Source: Stoica et al. 2024, KnOTS-TIES, and the authors' code (`task_merger.py`).
 
     >>> one = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
     >>> two = torch.tensor([[4.0, -3.0], [4.0, -3.0]])

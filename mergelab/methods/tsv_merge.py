@@ -5,7 +5,7 @@ arXiv 2412.00081. Two tasks interfere where their singular vectors overlap. So e
 cut to its top 1/N singular vectors, the cut ones are placed side by side, and U and V are replaced
 by the nearest matrices with orthonormal columns before they are multiplied again.
 
-The paper's code decomposes full fine-tunes and leaves two cases open, decided here so that the
+The authors' code decomposes full fine-tunes and leaves two cases open, decided here so that the
 result depends on the task vectors alone: directions without a singular value (any adapter has
 them) take no part, and where vectors of two tasks coincide the orthogonal matrix is the one within
 their span.
@@ -47,22 +47,21 @@ def tsv_merge(
 
     `deltas`: N task vectors of one shape, `Factors` or tensors. `weights`: N numbers, 1 each by
     default; task vector i is multiplied by its own first. `rank_share`: the fraction of its
-    singular vectors that each keeps, in [0, 1]; 1/N by default. `share_of` says of what:
-    "matrix" counts `min(m, n)` as the paper does, so that an adapter of a lower rank keeps them
-    all; "task_vector" counts the nonzero singular values, so that N adapters of rank r give one of
-    rank r. The number is rounded down, but is at least 1.
+    singular vectors that each keeps, in [0, 1]; 1/N by default. `share_of` says of what: "matrix"
+    counts `min(m, n)` as the authors' code does, so that an adapter of a lower rank keeps them
+    all; "task_vector" counts the nonzero singular values, so that N adapters of rank r give about
+    one of rank r. The number is rounded down, but is at least 1.
 
     `U'` is the nearest matrix to `[U_1 ... U_N]` with orthonormal columns, `V'` likewise. `Factors`
     come back if all are `Factors`, else a dense tensor; fp32, or fp64 if an input is. A tensor that
-    is not a matrix becomes `lam` times the mean of its `w_i * tau_i`, as in the paper's code; one
-    of three or more dimensions is seen as `[product of the leading ones, last]`, where that code
-    takes the mean too.
+    is not a matrix becomes `lam` times the mean of its `w_i * tau_i`, as in that code; one of three
+    or more dimensions is seen as `[product of the leading ones, last]`, where that code takes the
+    mean too.
 
     Raises `ValueError` if the shapes differ, the number of weights is not N, or a parameter is not
     allowed.
 
-    Source: Gargiulo et al. 2024, algorithm 1 (TSV-M); the paper finds that `lam = 1` needs no
-    tuning.
+    Source: Gargiulo et al. 2024, TSV-Merge, and the authors' code (`TSVM_utils.py`).
 
     >>> one = torch.tensor([[2.0, 0.0], [0.0, 0.5]])
     >>> two = torch.tensor([[0.0, 0.0], [0.0, 3.0]])
@@ -119,14 +118,14 @@ METHODS = (
                 "fraction of its singular vectors each model keeps; 1/N without it",
                 low=0.0,
                 high=1.0,
-                source="paper and its code: 1/N",
+                source="Gargiulo et al. 2024 and their code: 1/N",
             ),
             Parameter(
                 "share_of",
                 "matrix",
                 "what rank_share counts: all singular values of the shape, or the nonzero ones",
                 choices=("matrix", "task_vector"),
-                source="paper and its code: min(m, n) of the full matrix",
+                source="the authors' code: min(m, n) of the full matrix",
             ),
         ),
         factored=True,

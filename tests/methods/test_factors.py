@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from singular import adapter
 
 from mergelab.methods import Factors, truncate
 from mergelab.methods.factors import nonzero_svd
@@ -13,12 +14,6 @@ from mergelab.methods.factors import nonzero_svd
 def random(*shape, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def adapter(m, n, rank, seed=0, dtype=torch.float64):
-    return Factors(
-        random(m, rank, seed=seed, dtype=dtype), random(rank, n, seed=-seed, dtype=dtype)
-    )
 
 
 class TestFactors:
