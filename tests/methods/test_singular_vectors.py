@@ -219,6 +219,14 @@ class TestWhatEachMethodPromises:
         assert np.allclose(after[:9], before.sum() / 9)
         assert np.allclose(after[9:], 0)
 
+    def test_iso_c_does_not_raise_what_cancels_but_for_rounding(self):
+        large, small = adapters(ranks=(3, 2), dtype=torch.float32)
+        mix = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 3.0], [1.0, 0.0, 1.0]])
+        again = Factors(large.b @ mix, torch.linalg.inv(mix) @ large.a)
+        merged = iso_c([large, again, small], [1.0, -1.0, 0.01])
+        assert merged.rank == 2
+        assert close(merged, 0.01 * whole(iso_c([small])), 1e-4)
+
     @given(seed=st.integers(0, 30))
     def test_tsv_merge_keeps_the_singular_values_of_all_tasks(self, seed):
         deltas = adapters(seed=seed)
