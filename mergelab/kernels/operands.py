@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mergelab.methods.factors import Factors
+
 
 class Operand(Protocol):
     """A tensor of `shape` that gives rows `[start, stop)` of itself as fp32 `[rows, columns]`."""
@@ -61,20 +63,12 @@ class InMemory:
         return self.tensor.reshape(as_matrix(self.shape))[start:stop].float()
 
 
-@dataclass(frozen=True)
-class LowRank:
+class LowRank(Factors):
     """`b @ a`, never multiplied out whole: `b` is `[rows, r]`, `a` `[r, columns]`, both fp32.
 
     >>> LowRank(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 4.0]])).rows(1, 2)
     tensor([[6., 8.]])
     """
-
-    b: Tensor
-    a: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.b.shape[0], self.a.shape[1])
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.b[start:stop] @ self.a

@@ -28,6 +28,7 @@ from mergelab.kernels.selection import Selection, select
 from mergelab.methods.dare import dare
 from mergelab.methods.declaration import Method
 from mergelab.methods.della import magprune
+from mergelab.methods.factors import Factors
 from mergelab.methods.linear import weighted_sum
 from mergelab.methods.pruning import band, band_ranks
 from mergelab.methods.ties import elect_and_merge, elect_sign, keep_between, kept_count, trim
@@ -153,6 +154,9 @@ def combine(
 ) -> Operand:
     """The merged tensor as an operand: the change where the inputs are changes."""
     options = {**_options(settings, per_source), "base": base}
+    if method.factored:
+        deltas = [_as_delta(operand) for operand in prepared]
+        return _as_operand(method.combine(deltas, **accepted(method.combine, options)))
     by_row = bool(method.row_flag and settings.get(method.row_flag))
     if method.by_entry or by_row:
         if method.combine is elect_and_merge and settings.get("zero_sign") == "majority":
@@ -186,6 +190,23 @@ def _options(
     return dict(settings)
 
 
+def _as_delta(operand: Operand) -> Factors | Tensor:
+    """A source as the methods on factors take it: factors where there are some."""
+    if isinstance(operand, Remembered):
+        operand = operand.operand
+    if isinstance(operand, Zeros) and len(operand.shape) == 2:
+        rows, columns = operand.shape
+        b = torch.zeros(rows, 1, device=operand.device)
+        return Factors(b, torch.zeros(1, columns, device=operand.device))
+    return operand if isinstance(operand, Factors) else dense(operand)
+
+
+def _as_operand(merged: Factors | Tensor) -> Operand:
+    if isinstance(merged, Factors):
+        return LowRank(merged.b.float(), merged.a.float())
+    return InMemory(merged)
+
+
 def _by_part(method: Method, prepared: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
     settings = accepted(method.combine, options)
 
@@ -202,18 +223,6 @@ def combination(operands: Sequence[Operand], factors: Sequence[float]) -> Operan
         return weighted_sum(parts[:-1], factors)
 
     return Rowwise(operands[0].shape, tuple(operands), rows)
-
-
-def stacked(operands: Sequence[Operand], factors: Sequence[float]) -> LowRank | None:
-    """The same sum as factors, where all operands have some: their ranks add up."""
-    low_rank = [o.operand if isinstance(o, Remembered) else o for o in operands]
-    pairs = [(o, f) for o, f in zip(low_rank, factors, strict=True) if not isinstance(o, Zeros)]
-    if not pairs or not all(isinstance(operand, LowRank) for operand, _ in pairs):
-        return None
-    return LowRank(
-        torch.cat([operand.b * factor for operand, factor in pairs], dim=1),
-        torch.cat([operand.a for operand, _ in pairs], dim=0),
-    )
 
 
 def _majority(prepared: Sequence[Operand], options: Mapping[str, Any]) -> str:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from mergelab.kernels import stages
 from mergelab.kernels.counting import Counts, count
-from mergelab.kernels.operands import LowRank, Operand, Remembered, Rowwise
+from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros
+from mergelab.methods.concat import concat
 from mergelab.methods.declaration import Method
+from mergelab.methods.factors import Factors
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -109,15 +111,21 @@ class TiledMerge:
         """Those of what was combined: of full weights where `in_weights`."""
         return self._weight_gram.matrix if self.merge.in_weights else self.gram
 
-    def low_rank(self) -> LowRank | None:
-        """The merged change as factors, where the method only adds up changes that have some."""
-        method = self.merge.method
-        if method.prepare or method.coefficients is None or self.merge.in_weights:
+    def low_rank(self) -> Factors | None:
+        """The merged change as factors, where the method gives or only adds up some."""
+        if isinstance(self.result, Factors):
+            return self.result
+        method, changes = self.merge.method, [change.operand for change in self._changes]
+        changes = [change for change in changes if not isinstance(change, Zeros)]
+        summed = method.coefficients and not method.prepare and not self.merge.in_weights
+        if not summed or not changes or not all(isinstance(c, Factors) for c in changes):
             return None
         factors = stages.factors_of(
             method, self._changes, self.merge.settings, self.merge.per_source
         )
-        return stages.stacked(self._changes, factors)
+        pairs = zip(self._changes, factors, strict=True)
+        weights = [f for change, f in pairs if not isinstance(change.operand, Zeros)]
+        return concat(changes, weights)
 
 
 def _plus(base: Tensor, change: Tensor, _: int) -> Tensor:
