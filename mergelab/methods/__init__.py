@@ -28,7 +28,8 @@ from mergelab.methods.sce import sce
 from mergelab.methods.slerp import angle, slerp
 from mergelab.methods.spherical import karcher, multislerp, nuslerp
 from mergelab.methods.swap import arcee_fusion, nearswap
-from mergelab.methods.ties import disjoint_merge, elect_sign, kept_count, ties, trim
+from mergelab.methods.ties import disjoint_merge, elect_sign, ties
+from mergelab.methods.trimming import kept_count, norm_ratio, trim
 
 REGISTRY: dict[str, Method] = {
     method.name: method
@@ -75,6 +76,7 @@ __all__ = [
     "model_stock",
     "multislerp",
     "nearswap",
+    "norm_ratio",
     "nuslerp",
     "sce",
     "slerp",
