@@ -93,6 +93,8 @@ def merge(
     'ties'
     """
     plan = _plan(recipe, dtype)
+    if plan.space == "factors":
+        raise UserError("space: factors cannot be merged yet; write 'space: task_vectors'")
     run = _Run(plan, seed, _device(device), progress)
     if out is None:
         result = MergeResult(plan, run.report)

@@ -21,6 +21,7 @@ from mergelab.methods import ties as _ties
 from mergelab.methods.dare import dare, dare_linear, dare_ties, drop, keep_mask
 from mergelab.methods.declaration import Method, Parameter
 from mergelab.methods.della import della, della_linear, keep_probability, magprune
+from mergelab.methods.factorwise import merge_factors
 from mergelab.methods.linear import linear, task_arithmetic
 from mergelab.methods.model_stock import interpolation_ratio, model_stock
 from mergelab.methods.pruning import band, breadcrumbs, breadcrumbs_ties, magnitude_prune
@@ -73,6 +74,7 @@ __all__ = [
     "linear",
     "magnitude_prune",
     "magprune",
+    "merge_factors",
     "model_stock",
     "multislerp",
     "nearswap",
