@@ -179,11 +179,7 @@ class Adapter:
                 f"A is {list(a.shape)} and B is {list(b.shape)}"
             )
         shape = base.entry(stored).shape
-        straight = (b.shape[0], a.shape[1])
-        # fan_in_fan_out holds for some layers of a model only (GPT-2's head is a usual one); where
-        # a weight is not square, its shape says which
-        declared = embedding or self._settings.stores_transposed
-        transposed = declared and (embedding or shape != straight or straight[0] == straight[1])
+        transposed = embedding or self._is_transposed(shape, (b.shape[0], a.shape[1]), base)
         vector = low_rank(a, b, self.scaling(name, a.shape[0]), transposed=transposed)
         self._check_shape(name, vector.shape, shape)
         if "magnitude_vector" not in parts:
@@ -195,6 +191,16 @@ class Adapter:
                 f"{magnitude.numel()} entries, its factors {b.shape[0]} outputs"
             )
         return decomposed(base.operand(stored), vector, magnitude, transposed=transposed)
+
+    def _is_transposed(self, shape: tuple, straight: tuple, base: Checkpoint) -> bool:
+        """Whether the base holds the transpose of `B @ A`, whose shape is `straight`.
+
+        The config has one `fan_in_fan_out` for all layers, and PEFT saves that of the last one;
+        so it counts only where the shape does not tell.
+        """
+        if straight[0] != straight[1] and shape in (straight, straight[::-1]):
+            return shape != straight
+        return self._settings.stores_transposed or base.stores_transposed
 
     def _from_tokens(self, name: str, base: Checkpoint, stored: str) -> TaskVector:
         values = self._file.read(self._contents.tokens[name])

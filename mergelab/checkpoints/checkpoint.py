@@ -17,6 +17,7 @@ from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored, Tenso
 from mergelab.errors import UserError
 
 _SAMPLE = 4096
+_CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 WeightsFile = SafetensorsFile | PickledFile
 
@@ -119,6 +120,11 @@ class Checkpoint:
         """Whether the output head is the embedding matrix itself, stored once."""
         has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in self.names)
         return bool(self.config.get("tie_word_embeddings", not has_head))
+
+    @property
+    def stores_transposed(self) -> bool:
+        """Whether the linear layers of the blocks store their weight as `[in, out]` (Conv1D)."""
+        return self.config.get("model_type") in _CONV1D
 
     @property
     def dtype(self) -> torch.dtype:

@@ -268,13 +268,14 @@ def test_a_dora_adapter_and_its_config_must_agree(tiny, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_dora_adapter_reads_only_the_rows_of_its_base_that_are_asked_for(tiny, tmp_path):
     adapter = Adapter(save_adapter(tiny.base, tmp_path / "a", 5, use_dora=True))
-    base = Checkpoint(tiny.copy("base", tmp_path / "base"))
+    path = tiny.copy("base", tmp_path / "base") / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights, path)
     name = "model.layers.1.mlp.up_proj.weight"
-    vector = adapter.task_vector(name, base)
+    vector = adapter.task_vector(name, Checkpoint(path.parent))
     whole = dense(vector)
-    spoilt = load_file(tiny.base / "model.safetensors")
-    spoilt[name][7:] = math.nan
-    save_file(spoilt, tmp_path / "base" / "model.safetensors")
+    weights[name][7:] = math.nan
+    save_file(weights, path)
     assert vector.rows(2, 7).equal(whole[2:7])
     assert vector.rows(6, 9).isnan().any()
 
