@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints.adapter_settings import AdapterSettings
-from mergelab.checkpoints.checkpoint import Checkpoint, WeightsFile, read_json
+from mergelab.checkpoints.checkpoint import (
+    Checkpoint,
+    WeightsFile,
+    is_head,
+    is_word_embedding,
+    read_json,
+)
 from mergelab.checkpoints.pickled_file import ALLOW, PickledFile
 from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored
 from mergelab.checkpoints.task_vector import (
@@ -32,8 +38,6 @@ _PART = re.compile(
     r"(?P<bias>\.bias)?(?:\.weight)?$"
 )
 _TOKENS = ".token_adapter.trainable_tokens_delta"
-_EMBEDDING = re.compile(r"(embed_tokens|wte|embed_in)\.weight$")
-_HEAD = re.compile(r"(lm_head|embed_out)\.weight$")
 
 
 @dataclass
@@ -228,7 +232,7 @@ class Adapter:
         with one of the two changed and the other not, which the merged model could not hold.
         """
         for name in self.names:
-            if base.is_tied and (_EMBEDDING.search(name) or _HEAD.search(name)):
+            if base.is_tied and _is_tied(name):
                 self._check_tied(name, base)
             elif name not in base:
                 raise UserError(
@@ -238,7 +242,7 @@ class Adapter:
             if name in base:
                 self.task_vector(name, base)
         for name, stored in self._contents.base_copies.items():
-            same = base.is_tied and _HEAD.search(name) and name not in base
+            same = base.is_tied and is_head(name) and name not in base
             if not same and (
                 name not in base or not _alike(self._file.read(stored), base.read(name))
             ):
@@ -253,7 +257,7 @@ class Adapter:
         if name in held.tokens and name in base:
             return  # PEFT shows single trained tokens to the head as well
         if name in held.whole:
-            copies = [held.whole[n] for n in held.whole if _EMBEDDING.search(n) or _HEAD.search(n)]
+            copies = [stored for other, stored in held.whole.items() if _is_tied(other)]
             first = self._file.read(copies[0])
             if len(copies) == 2 and first.equal(self._file.read(copies[1])):
                 return
@@ -278,6 +282,11 @@ class Adapter:
             digest.update(f"{stored}|{entry.dtype}|{entry.shape}|".encode())
             digest.update(_bytes(self._file.read(stored)))
         return digest.hexdigest()
+
+
+def _is_tied(name: str) -> bool:
+    """Whether a tensor is one of the two that a model may share."""
+    return is_word_embedding(name) or is_head(name)
 
 
 def _weight(name: str) -> str:

@@ -118,7 +118,7 @@ class Checkpoint:
     @property
     def is_tied(self) -> bool:
         """Whether the output head is the embedding matrix itself, stored once."""
-        has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in self.names)
+        has_head = any(map(is_head, self.names))
         return bool(self.config.get("tie_word_embeddings", not has_head))
 
     @property
@@ -145,6 +145,30 @@ class Checkpoint:
             digest.update(f"{name}|{entry.dtype}|{entry.shape}|".encode())
             digest.update(file.middle(name, _SAMPLE))
         return digest.hexdigest()
+
+
+_WORDS = re.compile(r"(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+_POSITIONS = re.compile(r"(wpe|embed_positions|position_embeddings)\.weight$")
+_HEAD = re.compile(r"(lm_head|embed_out)\.weight$")
+
+
+def is_word_embedding(name: str) -> bool:
+    """Whether a tensor holds a vector for each word of the vocabulary, by its name."""
+    return _WORDS.search(name) is not None
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a tensor is looked up row by row, for words or positions, by its name.
+
+    >>> is_embedding("transformer.wpe.weight"), is_embedding("lm_head.weight")
+    (True, False)
+    """
+    return is_word_embedding(name) or _POSITIONS.search(name) is not None
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor is the output head's, by its name."""
+    return _HEAD.search(name) is not None
 
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
