@@ -63,13 +63,13 @@ class PickledFile:
         for name, value in loaded.items():
             plain = type(value) in (Tensor, torch.nn.Parameter) and isinstance(name, str)
             if not plain:
-                raise self._refused(f"'{name}', a {type(value).__name__}")
+                raise self._refused(f"'{name}' ({type(value).__name__})")
             if (
                 value.layout != torch.strided
                 or value.device.type != "cpu"
                 or value.dtype not in DTYPE_NAMES
             ):
-                raise self._refused(f"'{name}', a tensor of an unusual kind ({value.dtype})")
+                raise self._refused(f"'{name}', a tensor of an unusual kind")
             place = (value.data_ptr(), value.nbytes, *value.shape)
             if value.nbytes and place in places:
                 continue  # an output head that is the embeddings: safetensors keep it once, too
