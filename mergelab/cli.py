@@ -68,7 +68,7 @@ def merge(
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UserError(f"--dtype {dtype}: use float32, float16 or bfloat16")
     from mergelab import engine
-    from mergelab.report import report_table
+    from mergelab.report_table import report_table
 
     with _progress("merging") as progress:
         result = engine.merge(recipe, out, seed=seed, dtype=dtype, device=device, progress=progress)
