@@ -79,6 +79,11 @@ class Method:
     `combine(deltas, **settings)` are its two halves; whoever wants to count what happened in
     between (the report) calls them one after the other. `resolves_conflicts` says whether
     `combine` elects a sign where sources disagree.
+
+    What lets a tensor be merged in parts: `by_entry` says that `combine` looks at one entry at a
+    time; `row_flag` names the setting under which it looks at one row at a time;
+    `coefficients(gram, **settings)` gives the factors with which the result is a combination of
+    the inputs. A method with none of them is given whole tensors.
     """
 
     name: str
@@ -87,6 +92,9 @@ class Method:
     paper: str
     combine: Combine
     prepare: Prepare | None = None
+    coefficients: Callable[..., Sequence[float]] | None = None
+    by_entry: bool = False
+    row_flag: str = ""
     parameters: tuple[Parameter, ...] = field(default=())
     min_sources: int = 1
     max_sources: int | None = None

@@ -20,6 +20,7 @@ from mergelab.methods.declaration import (
     common_dtype,
     per_source,
 )
+from mergelab.methods.gram import Gram
 
 
 def linear(
@@ -47,17 +48,41 @@ def linear(
     """
     deltas = as_deltas(tensors)
     weight = per_source(weights, len(deltas), 1.0)
-    total = weighted_sum(deltas, weight)
-    if normalize:
-        divisor = sum(weight)
-        # Weights such as .1, .2 and -.3 miss 0 by a rounding; dividing by that is never meant.
-        if abs(divisor) <= 1e-9 * sum(map(abs, weight)):
-            raise ValueError(
-                "the weights sum to 0, so their average is undefined; "
-                "use normalize=False or other weights"
-            )
-        total = total / divisor
+    total = weighted_sum(deltas, weight) / (sum_of(weight) if normalize else 1.0)
     return total.to(common_dtype(tensors))
+
+
+def sum_of(weights: Sequence[float]) -> float:
+    """The sum that an average divides by. Raises `ValueError` where it is 0.
+
+    >>> sum_of([0.5, 1.5])
+    2.0
+    """
+    total = sum(weights)
+    # Weights such as .1, .2 and -.3 miss 0 by a rounding; dividing by that is never meant.
+    if abs(total) <= 1e-9 * sum(map(abs, weights)):
+        raise ValueError(
+            "the weights sum to 0, so their average is undefined; "
+            "use normalize=False or other weights"
+        )
+    return total
+
+
+def linear_coefficients(
+    gram: Gram,
+    weights: Sequence[float] | None = None,
+    lam: float = 1.0,
+    *,
+    normalize: bool = True,
+) -> list[float]:
+    """The factor of each model in the weighted average or sum: `lam * w_i`, or its share.
+
+    >>> linear_coefficients([[1.0, 0.0], [0.0, 1.0]], [1.0, 3.0])
+    [0.25, 0.75]
+    """
+    weight = per_source(weights, len(gram), 1.0)
+    divisor = sum_of(weight) if normalize else 1.0
+    return [lam * w / divisor for w in weight]
 
 
 def task_arithmetic(
@@ -85,6 +110,21 @@ def task_arithmetic(
     return (total * lam).to(common_dtype(deltas))
 
 
+def sum_coefficients(
+    gram: Gram,
+    weights: Sequence[float] | None = None,
+    lam: float = 1.0,
+    *,
+    normalize: bool = False,
+) -> list[float]:
+    """The factor of each task vector in task arithmetic: `lam * w_i`.
+
+    >>> sum_coefficients([[1.0, 0.0], [0.0, 1.0]], [1.0, 3.0], lam=0.5)
+    [0.5, 1.5]
+    """
+    return linear_coefficients(gram, weights, lam, normalize=normalize)
+
+
 def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """`sum(w_i * tau_i)`, added one after the other so that the order of addition is fixed."""
     total = deltas[0] * weights[0]
@@ -108,6 +148,8 @@ METHODS = (
         name="linear",
         function=linear,
         combine=linear,
+        coefficients=linear_coefficients,
+        by_entry=True,
         summary="weighted average; a quick baseline that ignores conflicts",
         paper="Wortsman et al. 2022, arXiv 2203.05482",
         parameters=(WEIGHT, NORMALIZE),
@@ -117,6 +159,8 @@ METHODS = (
         name="task_arithmetic",
         function=task_arithmetic,
         combine=task_arithmetic,
+        coefficients=sum_coefficients,
+        by_entry=True,
         summary="base plus the scaled sum of the task vectors; negative weights forget",
         paper="Ilharco et al. 2023, arXiv 2212.04089",
         parameters=(WEIGHT, LAMBDA, NORMALIZE_SUM),

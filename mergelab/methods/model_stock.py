@@ -8,10 +8,13 @@ ratio near 0: the merge is then almost the base.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mergelab.methods.declaration import Method, Parameter, as_deltas, common_dtype
+from mergelab.methods.gram import Gram, cosines, gram
+from mergelab.methods.linear import weighted_sum
 
 SINGULAR = 1e-6
 
@@ -27,24 +30,21 @@ def interpolation_ratio(deltas: Sequence[Tensor] | Tensor) -> float:
     >>> interpolation_ratio([torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])])
     0.8284...
     """
-    flat = torch.stack([d.double().flatten() for d in as_deltas(deltas)])
-    return float(_ratio(flat.unsqueeze(1))[0])
+    return ratio_of(gram(as_deltas(deltas)))
 
 
-def _ratio(vectors: Tensor) -> Tensor:
-    """The ratio for each of M groups: `vectors` is `[N, M, length]`, the result `[M]`."""
-    count = vectors.shape[0]
+def ratio_of(gram: Gram) -> float:
+    """The interpolation ratio from the task vectors' inner products.
+
+    >>> ratio_of([[1.0, 1.0], [1.0, 2.0]])
+    0.8284...
+    """
+    count = len(gram)
     if count == 1:
-        return torch.ones(vectors.shape[1], dtype=vectors.dtype)
-    norms = vectors.norm(dim=2)
-    units = vectors / norms.clamp(min=1e-300).unsqueeze(2)
-    gram = torch.einsum("iml,jml->mij", units, units).clamp(-1, 1)
-    pairs = torch.triu_indices(count, count, offset=1)
-    cosine = gram[:, pairs[0], pairs[1]].mean(dim=1)
+        return 1.0
+    cosine = float(cosines(gram)[np.triu_indices(count, 1)].mean())
     denominator = 1 + (count - 1) * cosine
-    safe = torch.where(denominator.abs() < SINGULAR, torch.ones_like(cosine), denominator)
-    ratio = count * cosine / safe
-    return torch.where(denominator.abs() < SINGULAR, torch.zeros_like(cosine), ratio)
+    return 0.0 if abs(denominator) < SINGULAR else count * cosine / denominator
 
 
 def model_stock(deltas: Sequence[Tensor] | Tensor, *, filter_wise: bool = False) -> Tensor:
@@ -60,11 +60,24 @@ def model_stock(deltas: Sequence[Tensor] | Tensor, *, filter_wise: bool = False)
     tensor([0., 0.])
     """
     tau = as_deltas(deltas)
-    flat = torch.stack(tau)
-    rows = flat.shape[-1] if filter_wise and flat.dim() > 2 else tau[0].numel()
-    groups = flat.double().reshape(len(tau), -1, max(rows, 1))
-    merged = groups.mean(dim=0) * _ratio(groups).unsqueeze(1)
+    if not filter_wise or tau[0].dim() < 2 or not tau[0].numel():
+        merged = weighted_sum(tau, model_stock_coefficients(gram(tau)))
+        return merged.to(common_dtype(deltas))
+    rows = torch.stack(tau).double().flatten(1, -2)  # [N, rows, columns]
+    units = rows / rows.norm(dim=2, keepdim=True).clamp(min=1e-300)
+    grams = torch.einsum("irc,jrc->rij", units, units).tolist()
+    ratios = torch.tensor([ratio_of(g) for g in grams], dtype=rows.dtype, device=rows.device)
+    merged = rows.mean(dim=0) * ratios.unsqueeze(1)
     return merged.reshape(tau[0].shape).to(common_dtype(deltas))
+
+
+def model_stock_coefficients(gram: Gram) -> list[float]:
+    """The factor of each task vector: the ratio, shared out evenly.
+
+    >>> model_stock_coefficients([[1.0, 1.0], [1.0, 1.0]])
+    [0.5, 0.5]
+    """
+    return [ratio_of(gram) / len(gram)] * len(gram)
 
 
 METHODS = (
@@ -72,6 +85,8 @@ METHODS = (
         name="model_stock",
         function=model_stock,
         combine=model_stock,
+        coefficients=model_stock_coefficients,
+        row_flag="filter_wise",
         summary="the average, drawn back to the base where the models disagree",
         paper="Jang et al. 2024, arXiv 2403.19522",
         parameters=(

@@ -1,14 +1,14 @@
 """Beyond SLERP on the sphere: weights instead of t, rows instead of tensors, more than two models.
 
 nuslerp is SLERP with its fraction given by two weights; karcher is the mean of N points on the
-sphere, found by walking; multislerp reaches almost the same point in one step. All three are
-mergekit's, and all three scale a direction by the weighted mean of the norms or act on the vectors
-as they are.
+sphere, found by walking; multislerp takes the point where that walk starts. All three are
+mergekit's.
 """
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +20,9 @@ from mergelab.methods.declaration import (
     common_dtype,
     per_source,
 )
+from mergelab.methods.gram import Gram, cosines, gram, norms
 from mergelab.methods.linear import weighted_sum
-from mergelab.methods.slerp import SIN_THRESHOLD, SPACE, slerp
+from mergelab.methods.slerp import SIN_THRESHOLD, SPACE, slerp, slerp_coefficients
 
 TINY = 1e-12
 
@@ -47,8 +48,7 @@ def nuslerp(
     """
     if len(tensors) != 2:
         raise ValueError(f"nuslerp merges exactly two models, got {len(tensors)}")
-    first, second = per_source(weights, 2, 1.0)
-    t = 0.5 if first + second == 0 else second / (first + second)
+    t = fraction(weights)
     a, b = tensors
     if not row_wise or a.dim() < 2:
         return slerp(a, b, t)
@@ -67,14 +67,32 @@ def nuslerp(
     return (at_x * x + at_y * y).reshape(a.shape).to(common_dtype([a, b]))
 
 
+def nuslerp_coefficients(gram: Gram, weights: Sequence[float] | None = None) -> tuple[float, float]:
+    """The factors of two vectors at `t = w_2 / (w_1 + w_2)` of the arc between them.
+
+    >>> [round(c, 4) for c in nuslerp_coefficients([[1.0, 0.0], [0.0, 1.0]], [1.0, 3.0])]
+    [0.3827, 0.9239]
+    """
+    return slerp_coefficients(gram, fraction(weights))
+
+
+def fraction(weights: Sequence[float] | None) -> float:
+    """Where two weights put the merge between the first model (0) and the second (1)."""
+    first, second = per_source(weights, 2, 1.0)
+    return 0.5 if first + second == 0 else second / (first + second)
+
+
 def multislerp(
     tensors: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = None
 ) -> Tensor:
-    """Weighted mean of N directions in the tangent plane at their mean, times the mean norm.
+    """Weighted mean of N directions, put back on the sphere, times the weighted mean norm.
 
     `tensors`: N of one shape, task vectors or full weights. `weights`: N numbers, taken as shares
     of their sum. The result has the tensors' shape and dtype. With one model it is that model.
     Where two directions cancel out exactly the result is their weighted sum.
+
+    mergekit goes on to average the directions in the tangent plane at this mean; that average is
+    zero by the choice of the mean, so the step changes nothing and is left out.
 
     Raises `ValueError` if the weights sum to 0, or if three or more directions cancel out.
 
@@ -84,22 +102,27 @@ def multislerp(
     tensor([1.4142, 1.4142])
     """
     vectors = as_deltas(tensors)
-    shares = _shares(weights, len(vectors))
-    dtype = common_dtype(tensors)
-    if len(vectors) == 1:
-        return vectors[0].to(dtype).clone()
-    norms = [_norm(v) for v in vectors]
-    units = [v / max(n, TINY) for v, n in zip(vectors, norms, strict=True)]
-    mean = weighted_sum(units, shares)
-    length = _norm(mean)
-    if length < 1e-8:
-        if len(vectors) == 2:
-            return weighted_sum(vectors, shares).to(dtype)
+    factors = multislerp_coefficients(gram(vectors), weights)
+    return weighted_sum(vectors, factors).to(common_dtype(tensors))
+
+
+def multislerp_coefficients(gram: Gram, weights: Sequence[float] | None = None) -> list[float]:
+    """The factors of N vectors in `multislerp`, from their inner products; errors as there.
+
+    >>> [round(c, 4) for c in multislerp_coefficients([[1.0, 0.0], [0.0, 9.0]])]
+    [1.4142, 0.4714]
+    """
+    shares = np.array(_shares(weights, len(gram)))
+    lengths = np.array(norms(gram))
+    if len(gram) == 1:
+        return [1.0]
+    mean_length = math.sqrt(max(0.0, shares @ cosines(gram) @ shares))
+    if mean_length < 1e-8:
+        if len(gram) == 2:
+            return shares.tolist()
         raise ValueError("the directions cancel out, so they have no mean; use other weights")
-    mean = mean / length
-    tangent = weighted_sum([u - _dot(u, mean) * mean for u in units], shares)
-    moved = _exponential(mean, tangent)
-    return (moved * sum(s * n for s, n in zip(shares, norms, strict=True))).to(dtype)
+    units = np.where(lengths > 0, 1.0 / np.where(lengths > 0, lengths, 1.0), 0.0)
+    return (shares * units * (shares @ lengths) / mean_length).tolist()
 
 
 def karcher(
@@ -123,29 +146,39 @@ def karcher(
     tensor([1.4142, 1.4142])
     """
     vectors = as_deltas(tensors)
-    norms = [_norm(v) for v in vectors]
-    units = [v / n for v, n in zip(vectors, norms, strict=True) if n > 0]
-    if not units:
-        return torch.zeros_like(vectors[0]).to(common_dtype(tensors))
-    shares = [1 / len(units)] * len(units)
-    mean = weighted_sum(units, shares)
-    length = _norm(mean)
-    mean = mean / length if length > tol else units[0]
+    factors = karcher_coefficients(gram(vectors), max_iter=max_iter, tol=tol)
+    return weighted_sum(vectors, factors).to(common_dtype(tensors))
+
+
+def karcher_coefficients(gram: Gram, *, max_iter: int = 10, tol: float = 1e-5) -> list[float]:
+    """The factors of N vectors in `karcher`: the walk never leaves the space that they span.
+
+    A point of that space is kept as its factors of the N directions, and inner products follow
+    from their cosines.
+
+    >>> [round(c, 4) for c in karcher_coefficients([[1.0, 0.0], [0.0, 9.0]])]
+    [1.4142, 0.4714]
+    """
+    lengths = np.array(norms(gram))
+    there = lengths > 0
+    if not there.any():
+        return [0.0] * len(lengths)
+    cosine = cosines(gram)[np.ix_(there, there)]
+    count = len(cosine)
+    mean = np.full(count, 1.0 / count)
+    size = _size(mean, cosine)
+    mean = mean / size if size > tol else np.eye(count)[0]
     for _ in range(int(max_iter)):
-        tangent = weighted_sum([_logarithm(mean, unit) for unit in units], shares)
-        if _norm(tangent) < tol:
+        steps = [_logarithm(mean, unit, cosine) for unit in np.eye(count)]
+        tangent = np.mean(steps, axis=0)
+        length = _size(tangent, cosine)
+        if length < tol:
             break
-        mean = _exponential(mean, tangent)
-        mean = mean / _norm(mean)
-    return (mean * (sum(norms) / len(norms))).to(common_dtype(tensors))
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float(a.double().flatten() @ b.double().flatten())
-
-
-def _norm(a: Tensor) -> float:
-    return math.sqrt(_dot(a, a))
+        mean = math.cos(length) * mean + math.sin(length) / length * tangent
+        mean = mean / _size(mean, cosine)
+    factors = np.zeros(len(lengths))
+    factors[there] = mean / lengths[there] * lengths.mean()
+    return factors.tolist()
 
 
 def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -156,21 +189,17 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     return [value / total for value in values]
 
 
-def _exponential(point: Tensor, tangent: Tensor) -> Tensor:
-    """Walk from a point of the unit sphere along a tangent vector, as far as it is long."""
-    length = _norm(tangent)
-    if length == 0:
-        return point
-    return math.cos(length) * point + math.sin(length) / length * tangent
+def _size(point: np.ndarray, cosine: np.ndarray) -> float:
+    return math.sqrt(max(0.0, float(point @ cosine @ point)))
 
 
-def _logarithm(point: Tensor, other: Tensor) -> Tensor:
+def _logarithm(point: np.ndarray, other: np.ndarray, cosine: np.ndarray) -> np.ndarray:
     """The tangent vector at `point` that leads to `other`, as long as the arc between them."""
-    cosine = max(-1.0, min(1.0, _dot(point, other)))
-    theta = math.acos(cosine)
-    if theta < 1e-7 or math.sin(theta) < 1e-7:
-        return torch.zeros_like(point)
-    return theta / math.sin(theta) * (other - cosine * point)
+    between = max(-1.0, min(1.0, float(point @ cosine @ other)))
+    theta = math.acos(between)
+    if math.sin(theta) < 1e-7:
+        return np.zeros_like(point)
+    return theta / math.sin(theta) * (other - between * point)
 
 
 METHODS = (
@@ -178,6 +207,8 @@ METHODS = (
         name="nuslerp",
         function=nuslerp,
         combine=nuslerp,
+        coefficients=nuslerp_coefficients,
+        row_flag="row_wise",
         summary="SLERP whose fraction is given by two weights",
         paper="mergekit; Shoemake 1985",
         parameters=(
@@ -200,6 +231,7 @@ METHODS = (
         name="multislerp",
         function=multislerp,
         combine=multislerp,
+        coefficients=multislerp_coefficients,
         summary="mean of N directions on the sphere, in one step",
         paper="mergekit",
         parameters=(WEIGHT, SPACE),
@@ -209,6 +241,7 @@ METHODS = (
         name="karcher",
         function=karcher,
         combine=karcher,
+        coefficients=karcher_coefficients,
         summary="mean of N directions on the sphere, walked to",
         paper="Karcher 1977; mergekit",
         parameters=(

@@ -68,6 +68,7 @@ METHODS = (
         name="nearswap",
         function=nearswap,
         combine=nearswap,
+        by_entry=True,
         summary="take over small changes, cut large ones off",
         paper="mergekit",
         parameters=(

@@ -275,6 +275,7 @@ METHODS = (
         function=ties,
         prepare=trim,
         combine=elect_and_merge,
+        by_entry=True,
         summary="trim small changes, elect a sign per entry, average what agrees",
         paper="Yadav et al. 2023, arXiv 2306.01708",
         parameters=(WEIGHT, DENSITY, LAMBDA, *SIGN_PARAMETERS),

@@ -1,4 +1,4 @@
-"""What a planned tensor is merged from: its base and what each source changes in it, as operands."""
+"""What a planned tensor is merged from, as operands: base, and what each source changes."""
 
 from __future__ import annotations
 

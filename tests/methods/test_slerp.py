@@ -93,7 +93,7 @@ def test_the_straight_line_takes_over_below_the_threshold_and_only_there():
         y = torch.tensor([math.cos(theta), math.sin(theta)], dtype=torch.float64)
         chord = 0.5 * x + 0.5 * y
         assert slerp(x, y, 0.5).equal(chord) == straight
-    assert slerp(x, y, 0.5, sin_threshold=0.5).equal(chord)
+    assert slerp(x, y, 0.5, dot_threshold=0.9).equal(chord)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 0), (3, 5, 2)])
