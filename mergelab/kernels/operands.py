@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mergelab.methods.factors import Factors
+
 
 class Operand(Protocol):
     """A tensor of `shape` that gives rows `[start, stop)` of itself as fp32 `[rows, columns]`."""
@@ -61,20 +63,12 @@ class InMemory:
         return self.tensor.reshape(as_matrix(self.shape))[start:stop].float()
 
 
-@dataclass(frozen=True)
-class LowRank:
+class LowRank(Factors):
     """`b @ a`, never multiplied out whole: `b` is `[rows, r]`, `a` `[r, columns]`, both fp32.
 
     >>> LowRank(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 4.0]])).rows(1, 2)
     tensor([[6., 8.]])
     """
-
-    b: Tensor
-    a: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.b.shape[0], self.a.shape[1])
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.b[start:stop] @ self.a
@@ -127,3 +121,17 @@ class Remembered:
             self._last = None  # let go of the old rows before the new ones are made
             self._last = (start, stop, self.operand.rows(start, stop))
         return self._last[2]
+
+
+def on_device(operand: Operand, device: torch.device) -> Operand:
+    """The same operand with its rows on `device`; factors are moved once.
+
+    >>> factors = LowRank(torch.ones(2, 1), torch.ones(1, 2))
+    >>> on_device(factors, torch.device("cpu")) is factors
+    True
+    """
+    if device.type == "cpu":
+        return operand
+    if isinstance(operand, LowRank):
+        return LowRank(operand.b.to(device), operand.a.to(device))
+    return Rowwise(operand.shape, (operand,), lambda values, _: values.to(device))

@@ -67,7 +67,13 @@ def drop(
 
 
 def dare(
-    delta: Tensor, density: float, *, seed: int = 0, stream: int = 0, rescale: bool = True
+    delta: Tensor,
+    density: float,
+    *,
+    seed: int = 0,
+    stream: int = 0,
+    offset: int = 0,
+    rescale: bool = True,
 ) -> Tensor:
     """Drop at random, then multiply the survivors by `1 / density`: drop and rescale.
 
@@ -80,7 +86,7 @@ def dare(
     >>> dare(torch.tensor([0.15, 2.0, 3.0, 4.0]), 0.5)
     tensor([0.3000, 0.0000, 0.0000, 0.0000])
     """
-    kept = drop(computing(delta), density, seed=seed, stream=stream)
+    kept = drop(computing(delta), density, seed=seed, stream=stream, offset=offset)
     if rescale and density > 0:
         kept = kept / density
     return kept.to(delta.dtype)
