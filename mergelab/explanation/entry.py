@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mergelab.checkpoints import Checkpoint
 from mergelab.checkpoints.adapter import Adapter
-from mergelab.engine import RECIPE_NAME
+from mergelab.companions import RECIPE_NAME
 from mergelab.errors import UserError
 from mergelab.explanation.record import Explanation, Step, number
 from mergelab.explanation.rerun import Rerun, rerun

@@ -1,18 +1,18 @@
-"""One tensor of a merge once more, whole, with all that lies between base and result."""
+"""One tensor of a merge once more, with all that lies between base and result."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mergelab.engine import streams_of
+from mergelab.engine import one_thread_each, streams_of
 from mergelab.errors import UserError
-from mergelab.kernels.operands import dense
+from mergelab.kernels import stages
+from mergelab.kernels.operands import Operand, Rowwise, Zeros, as_matrix
 from mergelab.recipes import Plan, TensorPlan
 from mergelab.recipes.inputs import base_operand, change_operands
 
@@ -24,7 +24,8 @@ class Rerun:
     `changes`: what each source changes in the base (its own weights where there is no base), None
     where nothing. `inputs`: what the method is given; `prepared`: what its first half leaves;
     `combined`: what it returns; `value`: the tensor before rounding. `options` are the numbers in
-    effect, of the whole merge and for each source.
+    effect for each source, `weights` theirs, `factors` those of a method that only adds its inputs
+    up.
     """
 
     plan: Plan
@@ -36,7 +37,8 @@ class Rerun:
     combined: Tensor
     value: Tensor
     options: list[dict[str, Any]]
-    settings: dict[str, Any]
+    weights: list[float]
+    factors: Sequence[float] | None
 
     @property
     def in_weights(self) -> bool:
@@ -53,41 +55,55 @@ class Rerun:
 
 def rerun(plan: Plan, tensor: TensorPlan, seed: int) -> Rerun | None:
     """The stages of one tensor; None where it was copied. Raises `UserError` as the merge does."""
-    base = base_operand(plan, tensor)
-    operands = change_operands(plan, tensor)
-    if not tensor.dtype.is_floating_point or all(operand is None for operand in operands):
+    changes = change_operands(plan, tensor)
+    copied = plan.base is not None and all(change is None for change in changes)
+    if copied or not tensor.dtype.is_floating_point:
         return None
-    origin = None if base is None else dense(base)
-    changes = [None if operand is None else dense(operand) for operand in operands]
-    inputs = [torch.zeros_like(origin) if change is None else change for change in changes]
-    if origin is not None and plan.space == "weights":
-        inputs = [origin + change for change in inputs]
-    method = plan.method
-    streams = streams_of(plan, tensor) if method.random else [0] * len(inputs)
-    options = [
-        {**tensor.settings, **own, "seed": seed, "stream": stream}
-        for own, stream in zip(tensor.per_source, streams, strict=True)
-    ]
-    settings = {**tensor.settings, "base": origin}
-    if any("weight" in own for own in tensor.per_source):
-        settings["weights"] = [own["weight"] for own in tensor.per_source]
     try:
-        prepared = inputs
-        if method.prepare is not None:
-            prepared = [
-                method.prepare(given, **accepted(method.prepare, own))
-                for given, own in zip(inputs, options, strict=True)
-            ]
-        combined = method.combine(prepared, **accepted(method.combine, settings))
+        with one_thread_each():
+            return _run(plan, tensor, seed, changes)
     except ValueError as error:
         raise UserError(f"{tensor.name}: {error}") from None
-    value = combined if origin is None or plan.space == "weights" else origin + combined
+
+
+def _run(plan: Plan, tensor: TensorPlan, seed: int, changes: Sequence[Operand | None]) -> Rerun:
+    method, settings, per_source = plan.method, tensor.settings, tensor.per_source
+    base = base_operand(plan, tensor)
+    operands = [Zeros(tensor.shape) if change is None else change for change in changes]
+    if base is not None and plan.space == "weights":
+        operands = [Rowwise(c.shape, (base, c), lambda b, c, _: b + c) for c in operands]
+    streams = streams_of(plan, tensor) if method.random else [0] * len(operands)
+    prepared = stages.prepare(method, operands, settings, per_source, seed, streams)
+    combined = whole(stages.combine(method, prepared, settings, per_source, base))
+    origin = None if base is None else whole(base)
+    row_wise = bool(method.row_flag and settings.get(method.row_flag))
+    adds_up = method.coefficients is not None and not row_wise
     return Rerun(
-        plan, tensor, origin, changes, inputs, prepared, combined, value, options, settings
+        plan=plan,
+        tensor=tensor,
+        base=origin,
+        changes=[None if change is None else whole(change) for change in changes],
+        inputs=[whole(operand) for operand in operands],
+        prepared=[whole(operand) for operand in prepared],
+        combined=combined,
+        value=combined if origin is None or plan.space == "weights" else origin + combined,
+        options=[
+            {**settings, **own, "seed": seed, "stream": stream}
+            for own, stream in zip(per_source, streams, strict=True)
+        ],
+        weights=[own.get("weight", 1.0) for own in per_source],
+        factors=stages.factors_of(method, prepared, settings, per_source) if adds_up else None,
     )
 
 
-def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a function has a parameter for."""
-    names = inspect.signature(function).parameters
-    return {name: value for name, value in values.items() if name in names}
+def whole(operand: Operand) -> Tensor:
+    """An operand's values, in the runs of rows in which a merge takes them.
+
+    A product of factors may differ in the last bit where it is taken in other runs.
+    """
+    parts = [operand.rows(*tile) for tile in stages.tiles(operand.shape)]
+    if not parts:
+        return torch.zeros(operand.shape)
+    return torch.cat([part.reshape(-1, as_matrix(operand.shape)[1]) for part in parts]).reshape(
+        operand.shape
+    )

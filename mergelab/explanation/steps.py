@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mergelab.explanation.record import Step, number
-from mergelab.explanation.rerun import Rerun, accepted
+from mergelab.explanation.rerun import Rerun
+from mergelab.kernels.stages import accepted
 from mergelab.methods.dare import dare
 from mergelab.methods.della import keep_probability, magprune
 from mergelab.methods.gram import angle_between, gram
@@ -34,7 +35,7 @@ class Told:
 
     def __init__(self, run: Rerun, place: int, names: Sequence[str], order: Sequence[int]) -> None:
         self.run, self.place, self.names, self.order = run, place, names, order
-        self.weights = run.settings.get("weights") or [1.0] * len(names)
+        self.weights, self.settings = run.weights, run.tensor.settings
 
     def at(self, tensor: Tensor) -> float:
         """The tensor's number at this entry."""
@@ -70,8 +71,7 @@ class Told:
         """What the method's second half did: the vote and the mean, or the terms of a sum."""
         method = self.run.plan.method
         tell = _COMBINED.get(method.combine)
-        row_wise = bool(method.row_flag and self.run.settings.get(method.row_flag))
-        if tell is None and method.coefficients is not None and not row_wise:
+        if tell is None and self.run.factors is not None:
             tell = _combination
         if tell is not None:
             yield from tell(self)
@@ -170,7 +170,7 @@ def _sum(told: Told) -> Iterator[Step]:
     total = linear(run.prepared, told.weights, normalize=False)
     yield from _terms(told, told.weights, run.prepared)
     yield Step("sum", "", told.at(total), "of the terms")
-    if run.settings.get("normalize"):
+    if told.settings.get("normalize"):
         mean = linear(run.prepared, told.weights)
         by = sum(told.weights)
         yield Step("mean", "", told.at(mean), f"the sum over {by:.6g}, the sum of the weights")
@@ -178,18 +178,14 @@ def _sum(told: Told) -> Iterator[Step]:
 
 
 def _scaled(told: Told) -> Iterator[Step]:
-    lam = told.run.settings.get("lam", 1.0)
+    lam = told.settings.get("lam", 1.0)
     if lam != 1:
         yield Step("lambda", "", told.at(told.run.combined), f"times lambda {lam:g}")
 
 
 def _combination(told: Told) -> Iterator[Step]:
     """Methods whose result is a combination of their inputs by angle and length."""
-    run = told.run
-    products = gram(run.prepared)
-    factors = run.plan.method.coefficients(
-        products, **accepted(run.plan.method.coefficients, run.settings)
-    )
+    products = gram(told.run.prepared)
     for i in range(len(told.names)):
         for j in range(i):
             angle = math.degrees(angle_between(products, j, i))
@@ -198,20 +194,20 @@ def _combination(told: Told) -> Iterator[Step]:
             if math.isnan(angle):
                 angle, said = None, f"none {between}: one of them is zero"
             yield Step("angle", "", angle, said)
-    yield from _terms(told, factors, run.prepared)
+    yield from _terms(told, told.run.factors, told.run.prepared)
 
 
 def _election(told: Told) -> Iterator[Step]:
     """The vote and the mean of what agrees, as in TIES."""
     run = told.run
-    options = {"weights": told.weights, **run.settings}
+    options = {"weights": told.weights, **told.settings}
     sign = elect_sign(run.prepared, **accepted(elect_sign, options))
     mean = disjoint_merge(run.prepared, sign, **accepted(disjoint_merge, options))
-    election = run.settings.get("election", "mass")
+    election = told.settings.get("election", "mass")
     yield from _vote(told, run.prepared, election, told.at(sign), options.get("zero_sign", "zero"))
     terms = [told.at(t) * w for t, w in zip(run.prepared, told.weights, strict=True)]
     agree = [i for i in told.order if terms[i] * told.at(sign) > 0]
-    yield from _mean(told, agree, told.weights, run.settings.get("divisor", "weights"), mean)
+    yield from _mean(told, agree, told.weights, told.settings.get("divisor", "weights"), mean)
     yield from _scaled(told)
 
 
@@ -261,7 +257,7 @@ def _mean(
 def _sce(told: Told) -> Iterator[Step]:
     """Selection by variance, weights by energy, and the vote by mass."""
     run = told.run
-    share = run.settings["select_topk"]
+    share = told.settings["select_topk"]
     chosen = select(run.prepared, share)
     varies = torch.stack(run.prepared).double().var(dim=0, unbiased=False)
     kept = any(told.at(tensor) for tensor in chosen)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mergelab.engine import RECIPE_NAME
+from mergelab.companions import RECIPE_NAME
 from mergelab.errors import UserError
 from mergelab.notebook.report_plots import report_plots
 from mergelab.notebook.result_tables import merge_report_table
@@ -29,10 +29,10 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 p.lead { color: var(--faint); margin: 0 0 1.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: 0; }
 dt { color: var(--faint); } dd { margin: 0; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; } table { font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } tbody th { white-space: nowrap !important; } table { font-variant-numeric: tabular-nums; }
 tbody tr + tr { border-top: 1px solid var(--line); }
 figure { margin: 0 0 1rem; padding: .6rem; background: #ffffff; border: 1px solid var(--line);
-         border-radius: .4rem; } figure img { display: block; }
+         border-radius: .4rem; } figure img { display: block; width: 100%; }
 pre { background: var(--panel); padding: .8rem 1rem; border-radius: .4rem; overflow-x: auto; }
 summary { cursor: pointer; }
 :focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }

@@ -68,7 +68,7 @@ def conflicts_plot(report: MergeReport) -> Picture | None:
     look = {"color": CONFLICT, "marker": "o", "linestyle": "none", "markersize": 5}
     axis.plot(range(len(layers)), resolved, **look, label="resolved by a vote")
     axis.set_ylabel("share of entries")
-    _shares(axis)
+    _shares(axis, top=max(conflicts))
     _legend(axis)
     axis.set_title("Sign conflicts by layer")
     total = report.total()
@@ -134,7 +134,7 @@ def conflict_map(report: MergeReport) -> Picture | None:
     grid = np.array([[row.get(layer, np.nan) for layer in layers] for row in shares.values()])
     figure = new_figure(9.4, 1.5 + 0.36 * len(shares))
     axis = figure.subplots()
-    colours = LinearSegmentedColormap.from_list("conflict", ["#FFFFFF", "#F3B58C", CONFLICT])
+    colours = LinearSegmentedColormap.from_list("conflict", ["#FFFFFF", "#F7CDB0", "#E8843C"])
     colours.set_bad(DROPPED)
     top = float(np.nanmax(grid)) or 1.0
     image = axis.imshow(grid, cmap=colours, vmin=0, vmax=top, aspect="auto")
@@ -153,8 +153,8 @@ def conflict_map(report: MergeReport) -> Picture | None:
     y, x = np.unravel_index(np.nanargmax(grid), grid.shape)
     return Picture(
         figure,
-        f"Sign conflicts by kind of tensor and layer. Most, {grid[y, x]:.0%} of the entries, are in "
-        f"{list(shares)[y]} of layer {layers[x]}.",
+        f"Sign conflicts by kind of tensor and layer. Most, {grid[y, x]:.0%} of the entries, are "
+        f"in {list(shares)[y]} of layer {layers[x]}.",
     )
 
 
@@ -168,7 +168,7 @@ def _kind(name: str) -> str:
 
 
 def _by_layer(layers: Sequence[Summary]) -> tuple[Any, Any]:
-    """An axis with the layers from left to right; not every one is labelled where there are many."""
+    """An axis with the layers from left to right, a label for each or, of many, for some."""
     figure = new_figure(9.4, 2.9)
     axis = figure.subplots()
     labels = [row.label.removeprefix("layer ").replace("outside layers", "out") for row in layers]
@@ -192,9 +192,9 @@ def _line(axis: Any, values: Sequence[float | None], colour: str, n: int, label:
     )
 
 
-def _shares(axis: Any) -> None:
-    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_ylim(0, 1)
+def _shares(axis: Any, top: float = 1.0) -> None:
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if top > 0.05 else 2))
+    axis.set_ylim(0, top * 1.08 or 1.0)
 
 
 def _legend(axis: Any) -> None:
