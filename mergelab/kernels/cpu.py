@@ -68,38 +68,37 @@ def _halves(value: int) -> tuple[int, int]:
 
 @_jit
 def _drop(values, limit, offset, seed0, seed1, stream0, stream1, kept):
-    words = np.empty((4, _COUNTERS), dtype=np.uint64)
-    first = offset >> 2  # a counter gives four words
-    for start in range(0, len(values) + (offset & 3), 4 * _COUNTERS):
-        _philox(np.uint64(first + (start >> 2)), stream0, stream1, seed0, seed1, words)
-        begin = start - (offset & 3)
-        for i in range(max(begin, 0), min(begin + 4 * _COUNTERS, len(values))):
-            place = i - begin
-            kept[i] = values[i] if words[place & 3, place >> 2] < limit else _ZERO
+    a = np.empty(_COUNTERS, dtype=np.uint64)
+    words = (a, np.empty_like(a), np.empty_like(a), np.empty_like(a))
+    lead = offset & 3  # entries of the first counter that belong to an earlier part
+    for start in range(0, len(values) + lead, 4 * _COUNTERS):
+        _philox(np.uint64((offset + start) >> 2), stream0, stream1, seed0, seed1, *words)
+        begin = start - lead
+        for lane in range(4):
+            word = words[lane]
+            low = 0 if begin + lane >= 0 else 1
+            high = min(_COUNTERS, (len(values) - begin - lane + 3) >> 2)
+            for j in range(low, high):
+                i = begin + 4 * j + lane
+                kept[i] = values[i] if word[j] < limit else _ZERO
 
 
 @_jit
-def _philox(first, stream0, stream1, seed0, seed1, words):
-    """Philox4x32-10, as in `mergelab.methods.philox`: the words of counters `first`, `first + 1`, ...
-
-    The rounds run over all counters in turn, so that each step is one for a whole vector.
-    """
+def _philox(first, stream0, stream1, seed0, seed1, words0, words1, words2, words3):
+    """Philox4x32-10, as in `mergelab.methods.philox`: the words of counters `first` and on."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    k0, k1 = seed0, seed1
-    for j in range(words.shape[1]):
+    for j in range(len(words0)):
         block = first + np.uint64(j)
-        words[0, j], words[1, j] = block & mask, block >> half
-        words[2, j], words[3, j] = stream0, stream1
-    for _ in range(10):
-        for j in range(words.shape[1]):
-            product0 = (words[0, j] & mask) * np.uint64(0xD2511F53)
-            product1 = (words[2, j] & mask) * np.uint64(0xCD9E8D57)
-            words[0, j] = (product1 >> half) ^ words[1, j] ^ k0
-            words[2, j] = (product0 >> half) ^ words[3, j] ^ k1
-            words[1, j] = product1 & mask
-            words[3, j] = product0 & mask
-        k0 = (k0 + np.uint64(0x9E3779B9)) & mask
-        k1 = (k1 + np.uint64(0xBB67AE85)) & mask
+        c0, c1, c2, c3 = block & mask, block >> half, stream0, stream1
+        k0, k1 = seed0, seed1
+        for _ in range(10):
+            product0 = (c0 & mask) * np.uint64(0xD2511F53)
+            product1 = (c2 & mask) * np.uint64(0xCD9E8D57)
+            c0, c1 = (product1 >> half) ^ c1 ^ k0, product1 & mask
+            c2, c3 = (product0 >> half) ^ c3 ^ k1, product0 & mask
+            k0 = (k0 + np.uint64(0x9E3779B9)) & mask
+            k1 = (k1 + np.uint64(0xBB67AE85)) & mask
+        words0[j], words1[j], words2[j], words3[j] = c0, c1, c2, c3
 
 
 def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
