@@ -71,17 +71,22 @@ def test_task_arithmetic_and_what_sparsifies_before_it(number, monkeypatch):
     method, dtype = SPARSE[number % len(SPARSE)], DTYPES[number // len(SPARSE) % 3]
     case = draw(number, dtype)
     base, changes = based(case)
-    parameters = {"weight": case.weights, "lambda": case.one_of(1.0, 0.75, -0.5)}
+    parameters = {"weight": case.weights}
+    if case.flag():
+        parameters["lambda"] = case.one_of(0.75, -0.5)
     if case.flag():
         parameters["normalize"] = case.flag()
     if method != "task_arithmetic":
         parameters["density"] = case.densities
-        if case.flag():
+        if case.one_of(False, False, True):
             parameters["rescale"] = case.flag()
-    if method.startswith("breadcrumbs"):
+    if method.startswith("breadcrumbs") and case.flag():
         parameters["gamma"] = case.one_of(0.0, 0.07, 0.3)
-    if method.startswith("della"):
+    if method.startswith("della") and (case.flag() or not {0.13, 0.9}.isdisjoint(case.densities)):
         parameters["epsilon"] = case.one_of(0.02, 0.09)
+    if case.one_of(False, False, False, True):
+        parameters.pop("density", None)
+        case.densities[:] = [1.0] * len(case.densities)
     if method not in VOTING and abs(sum(case.weights)) < 0.5:
         parameters["normalize"] = False  # dividing by next to nothing is refused here
     inject(monkeypatch, case)
@@ -100,7 +105,7 @@ def test_task_arithmetic_and_what_sparsifies_before_it(number, monkeypatch):
         scale = theirs.double().abs()  # all that is added up has one sign
     else:
         divisor = sum(case.weights) if parameters.get("normalize") else 1.0
-        scale = torch.stack(terms).abs().sum(0) * abs(parameters["lambda"] / divisor)
+        scale = torch.stack(terms).abs().sum(0) * abs(parameters.get("lambda", 1.0) / divisor)
     before = [w * change for w, change in zip(case.weights, changes, strict=True)]
     votes = undecided(terms, before, unit) if method in VOTING else None
     assert_within(ours, theirs, unit * (scale + 2 * base.double().abs()), but=votes)
@@ -120,11 +125,11 @@ def test_the_other_methods(number):
         small = 2.0 ** -int(case.one_of(0, 11))  # so small that mergekit weights all alike
         base, changes = base * 0, [change * small for change in case.deltas]
     parameters = {
-        "linear": {"weight": case.weights, "normalize": case.flag()},
+        "linear": case.one_of({}, {"normalize": False}) | {"weight": case.weights},
         "slerp": {"t": case.one_of(0.0, 0.25, 0.5, 1.0)},
         "nuslerp": {"weight": case.weights[: len(changes)]},
         "multislerp": {"weight": case.weights},
-        "sce": {"select_topk": case.one_of(1.0, 0.37)},
+        "sce": case.one_of({}, {"select_topk": 0.37}),
         "nearswap": {"t": case.one_of(0.05, 0.3, 2.0)},
     }.get(method, {})
     models = [base + change for change in changes]

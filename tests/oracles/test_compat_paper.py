@@ -46,8 +46,14 @@ def test_a_random_merge(number, monkeypatch):
     method, dtype = METHODS[number % len(METHODS)], DTYPES[number // len(METHODS) % 3]
     flat = method in ("ties", "dare_linear", "dare_ties")
     case = draw(number, dtype, shapes=((41,), (300,))) if flat else draw(number, dtype)
-    lam = case.one_of(1.0, 0.75, 0.3)
-    parameters = {"lambda": lam}
+    if case.one_of(False, False, True):
+        density = {}
+        case.densities[:] = [0.9 if "dare" in method else 1.0] * len(case.densities)
+    else:
+        density = {"density": case.densities}
+    lam = case.one_of(None, 0.75, 0.3)
+    parameters = {} if lam is None else {"lambda": lam}
+    lam = lam or (0.4 if method == "breadcrumbs" else 1.0)
     arrays = [delta.double().numpy() for delta in case.deltas]
     models = [split(delta) for delta in case.deltas] if flat else []
     masks = [split(~mask) for mask in case.masks] if flat else []
@@ -63,24 +69,26 @@ def test_a_random_merge(number, monkeypatch):
             parameters["density"] = keep
         theirs = joined(published.ties(models, keep or 0.2, lam))
     elif method == "dare_linear":
-        parameters["density"] = case.densities
+        parameters |= density
         inject(monkeypatch, case)
         theirs = joined(published.dare_linear(models, rates, masks, lam))
     elif method == "dare_ties":
         trim_after = case.one_of(None, 0.1, 0.5)
         if trim_after:
             parameters["trim_after"] = trim_after
-        parameters["density"] = case.densities
+        parameters |= density
         inject(monkeypatch, case)
         rate = 1 - (trim_after or 0.2)
         theirs = joined(published.dare_ties(models, rates, masks, lam, rate))
     elif method == "della":
-        window = case.one_of(0.0, 0.1, 0.18)
-        parameters |= {"weight": case.weights, "density": case.densities, "epsilon": window}
+        window = case.one_of(None, 0.1, 0.18)
+        parameters |= {"weight": case.weights} | density
+        if window:
+            parameters["epsilon"] = window
         uniform = [case.chance.random(a.shape) for a in arrays]
         words = [torch.from_numpy(u * 2**32).long() for u in uniform]
         inject(monkeypatch, case, words=words)
-        theirs = published.della(arrays, case.weights, case.densities, window, uniform, lam)
+        theirs = published.della(arrays, case.weights, case.densities, window or 0, uniform, lam)
         theirs = torch.tensor(theirs)
     else:
         keep, remove = case.one_of((None, None), (0.15, 0.006), (0.4, 0.3))

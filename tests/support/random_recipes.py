@@ -59,13 +59,17 @@ def draw(
     shape = shapes[chance.integers(len(shapes))]
     count = count or int(chance.integers(2, 5))
     deltas = [distinct(chance, shape, dtype) for _ in range(count)]
-    _plant_draws(deltas[0].view(-1), deltas[1].view(-1))
+    _plant_draws(deltas)
     sixteenths = chance.integers(1 if positive else -12, 33, count)
     weights = [float(w or 1) / 16 for w in sixteenths]
     if chance.integers(3) == 0:
         weights = [weights[0]] * count
     densities = [float(d) for d in chance.choice([0.13, 0.25, 0.37, 0.5, 0.66, 0.9, 1.0], count)]
+    if chance.integers(3) == 0:
+        densities = [densities[0]] * count
     masks = [torch.from_numpy(chance.random(shape) < d) for d in densities]
+    for i, mask in enumerate(masks):
+        mask.view(-1)[:2] = i < 2  # what was planted survives, and nothing beside it
     return Draw(dtype, deltas, weights, densities, masks, chance)
 
 
@@ -79,14 +83,26 @@ def distinct(chance: np.random.Generator, shape: tuple[int, ...], dtype: torch.d
     return torch.tensor(magnitude * signs, dtype=dtype).reshape(shape)
 
 
-def _plant_draws(first: Tensor, second: Tensor) -> None:
-    """Two entries of the second become minus the first's: draws, where weights are alike."""
+def _plant_draws(deltas: Sequence[Tensor]) -> None:
+    """At two places the first two face each other with equal large changes, the rest have small.
+
+    Where weights are alike and the small ones are dropped these are exact draws. Entries change
+    places for it, so that magnitudes stay different.
+    """
+    first, second, *rest = (delta.view(-1) for delta in deltas)
     for place in range(2):
-        wanted = -first[place]
+        _swap(first, place, int(first[place:].abs().argmax()) + place)
+        wanted = -first[place].clone()
         known = (second.abs() == wanted.abs()).nonzero()
-        if len(known):  # its magnitudes stay different: the two entries change places
-            second[known[0]] = second[place].clone()
+        if len(known):
+            _swap(second, place, int(known[0]))
         second[place] = wanted
+        for other in rest:
+            _swap(other, place, int(other[place:].abs().argmin()) + place)
+
+
+def _swap(values: Tensor, i: int, j: int) -> None:
+    values[[i, j]] = values[[j, i]]
 
 
 def merged(
@@ -155,5 +171,5 @@ def assert_within(ours: Tensor, theirs: Tensor, allowed: Tensor, but: Tensor | N
     apart = (ours.double() - theirs.double()).abs() > allowed
     if but is not None:
         apart &= ~but
-        assert float(but.double().mean()) <= 0.1
+        assert int(but.sum()) <= 2 + 0.05 * but.numel()
     assert not bool(apart.any()), (ours[apart], theirs[apart])
