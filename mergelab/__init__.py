@@ -2,7 +2,7 @@
 
 >>> import mergelab
 >>> sorted(mergelab.__all__)
-['MergeResult', 'UserError', 'data_path', 'load_model', 'merge']
+['MergeResult', 'UserError', 'data_path', 'explain', 'load_model', 'merge']
 """
 
 from importlib import import_module
@@ -14,13 +14,15 @@ from mergelab.paths import data_path
 if TYPE_CHECKING:
     from mergelab.checkpoints.loading import load_model
     from mergelab.engine import MergeResult, merge
+    from mergelab.explanation import explain
 
-__all__ = ["MergeResult", "UserError", "data_path", "load_model", "merge"]
+__all__ = ["MergeResult", "UserError", "data_path", "explain", "load_model", "merge"]
 
 # Heavy imports wait until they are used, so that `mergelab --help` answers at once.
 _LAZY = {
     "merge": "mergelab.engine",
     "MergeResult": "mergelab.engine",
+    "explain": "mergelab.explanation",
     "load_model": "mergelab.checkpoints.loading",
 }
 

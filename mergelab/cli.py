@@ -68,7 +68,7 @@ def merge(
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UserError(f"--dtype {dtype}: use float32, float16 or bfloat16")
     from mergelab import engine
-    from mergelab.report import report_table
+    from mergelab.report_table import report_table
 
     with _progress("merging") as progress:
         result = engine.merge(recipe, out, seed=seed, dtype=dtype, device=device, progress=progress)
@@ -83,6 +83,62 @@ def merge(
         _print(f"Note: {note}.")
     seconds = sum(report.seconds.values())
     _print(f"Written to {out} in {seconds:.1f} s. Next: mergelab evaluate {out}")
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The folder that a merge wrote.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="Where --html writes to: OUT/merge_report.html if unsaid.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write one page, with plots.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="A row for each tensor.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the report of a finished merge again, or write it as an HTML page.
+
+    Example: `mergelab report merged --html`
+    """
+    from mergelab.report import load_report
+    from mergelab.report_table import report_lines, report_table
+
+    if file is not None and not (html and file.suffix in (".html", ".htm")):
+        raise UserError(f"{file}: write --html and a name that ends in .html to get a page")
+    found = load_report(out)
+    if html:
+        from mergelab.notebook.report_page import write_page
+
+        _print(f"Written to {write_page(out, found, file)}")
+    elif as_json:
+        _print_json(found.to_dict())
+    else:
+        _print(report_table(found, tensors=tensors))
+        for line in report_lines(found):
+            _print(line)
+
+
+@app.command()
+def explain(
+    out: Annotated[Path, typer.Argument(help="The folder that a merge wrote.")],
+    weight: Annotated[str, typer.Argument(help="A tensor and an entry: 'NAME[10, 33]'.")],
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where relative paths in its recipe start, if not found otherwise."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow one weight through a finished merge; status 1 if OUT is not what its sources give.
+
+    Example: `mergelab explain merged 'model.layers.2.mlp.up_proj.weight[10, 33]'`
+    """
+    from mergelab.explanation import explain as explain_weight
+
+    found = explain_weight(out, weight, folders=folder or ())
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print(found)
+    raise typer.Exit(0 if found.belongs else 1)
 
 
 @app.command()

@@ -1,50 +1,47 @@
-"""A plan becomes a merged model: read, merge, write, one tensor at a time.
+"""A plan becomes a merged model: read, merge, write, tensor by tensor and part by part.
 
-Nothing is multiplied out for more than one tensor, everything is computed in fp32, and each value
-is rounded once, when it is written.
+Several tensors are in the works at once, each in runs of rows that fit a core's cache; nothing is
+multiplied out whole, everything is computed in fp32, and each value is rounded once, when it is
+written. What comes out depends on the recipe, the models and the seed alone: not on the number of
+workers, the size of shards, or the order in which the recipe lists the models.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import shutil
+import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-import yaml
 from torch import Tensor
 
 from mergelab.checkpoints import CheckpointWriter, Slot, whole_folder
 from mergelab.checkpoints.loading import load_tokenizer, model_from_state
+from mergelab.checkpoints.safetensors_file import seconds_reading
+from mergelab.checkpoints.writer import MAX_SHARD_BYTES
+from mergelab.companions import write_companions
 from mergelab.errors import UserError
-from mergelab.kernels import gram, merge_tensor, opposed
-from mergelab.kernels.operands import dense
-from mergelab.methods.slerp import angle, is_linear
+from mergelab.finite import check, checked, rounded
+from mergelab.kernels import Merge, TiledMerge, tiles
+from mergelab.kernels.operands import Operand, Zeros, as_matrix, dense, on_device
+from mergelab.methods.gram import angle_between
+from mergelab.methods.slerp import SIN_THRESHOLD, is_linear, sine_of
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, parse_recipe, read_recipe
-from mergelab.recipes.inputs import change_operands
+from mergelab.recipes.inputs import base_operand, change_operands
 from mergelab.report import MergeReport, TensorReport
 
 NEAR_BASE = 0.25  # a merge that keeps less of the magnitude is pointed out
-RECIPE_NAME = "mergelab_recipe.yaml"
-_CARRIED = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-)
 
 Progress = Callable[[int, int, str], None]
+Watch = Callable[[TensorReport], None]
+Parts = Iterator[tuple[int, int, Tensor]]  # first row, the one after the last, values
 
 
 @dataclass
@@ -75,14 +72,18 @@ def merge(
     seed: int = 0,
     dtype: str | None = None,
     device: str = "cpu",
+    workers: int | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> MergeResult:
     """Merge models as a recipe says.
 
     `recipe`: a YAML file, a mapping, or a `Recipe`. `out`: the folder to write, which must not
     exist; without it the merged tensors stay in memory. `seed` names the random numbers of DARE.
-    `dtype` overrides the recipe's output dtype; `device` is where tensors are merged. `progress`
-    is called with (tensors done, tensors in all, name).
+    `dtype` overrides the recipe's output dtype; `device` is where tensors are merged, `workers`
+    how many at once (by default one for each processor). `progress` is called with (tensors done,
+    tensors in all, name), `watch` with what was found out about each merged tensor.
 
     Raises `UserError`, one line, for whatever in recipe, models or output cannot be used; then
     nothing is written.
@@ -93,23 +94,22 @@ def merge(
     'ties'
     """
     plan = _plan(recipe, dtype)
-    if plan.space == "factors":
-        raise UserError("space: factors cannot be merged yet; write 'space: task_vectors'")
-    run = _Run(plan, seed, _device(device), progress)
+    run = _Run(plan, seed, _device(device), _workers(workers, device), progress, watch)
     if out is None:
-        result = MergeResult(plan, run.report)
-        run.each(result.tensors.__setitem__)
-        return result
+        sink = _InMemory(plan.tensors)
+        run.each(sink)
+        return MergeResult(plan, run.report, tensors=sink.tensors)
     with whole_folder(Path(out)) as folder:
         slots = [Slot(t.name, t.dtype, t.shape) for t in plan.tensors]
-        writer = CheckpointWriter(folder, slots)
+        writer = CheckpointWriter(folder, slots, max_shard_bytes)
         try:
-            run.each(writer.write)
-            with run.timed("write"):
-                writer.close()
+            run.each(writer)
+            began = time.perf_counter()
+            writer.close()
+            run.add_seconds(write=time.perf_counter() - began)
         finally:
             writer.abandon()
-        _write_companions(plan, folder)
+        write_companions(plan, folder)
         run.report.save(folder)
     return MergeResult(plan, run.report, path=Path(out))
 
@@ -136,13 +136,58 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _workers(asked: int | None, device: str) -> int:
+    if asked is not None and asked < 1:
+        raise UserError(f"workers must be at least 1, got {asked}")
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return asked
+
+
+class Sink(Protocol):
+    """Where merged values go, run by run, from several threads."""
+
+    def write_part(self, name: str, first: int, values: Tensor) -> None: ...
+
+
+class _InMemory:
+    """Keeps the merged tensors."""
+
+    def __init__(self, planned: Sequence[TensorPlan]) -> None:
+        self.tensors = {t.name: torch.empty(t.shape, dtype=t.dtype) for t in planned}
+
+    def write_part(self, name: str, first: int, values: Tensor) -> None:
+        flat = self.tensors[name].view(-1)
+        flat[first : first + values.numel()] = values.flatten()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one tensor: its report (None for a copy), and the seconds of each stage."""
+
+    report: TensorReport | None
+    seconds: Mapping[str, float]
+
+
+class _Stopped(Exception):
+    """Another tensor failed, or somebody pressed Ctrl-C; this one need not be finished."""
+
+
 class _Run:
-    """One run of a plan: merges its tensors one by one and keeps the report."""
+    """One run of a plan: merges its tensors, several at once, and keeps the report."""
 
     def __init__(
-        self, plan: Plan, seed: int, device: torch.device, progress: Progress | None
+        self,
+        plan: Plan,
+        seed: int,
+        device: torch.device,
+        workers: int,
+        progress: Progress | None,
+        watch: Watch | None,
     ) -> None:
-        self.plan, self.seed, self.device, self.progress = plan, seed, device, progress
+        self.plan, self.seed, self.device, self.workers = plan, seed, device, workers
+        self.progress, self.watch = progress, watch
+        self._stopped = False
         method = plan.method
         removed = "dropped" if method.random else "trimmed" if method.prepare else ""
         self.report = MergeReport(
@@ -154,28 +199,28 @@ class _Run:
             removed_word=removed,
             notes=list(plan.notes),
         )
-        self._seconds: defaultdict[str, float] = defaultdict(float)
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[stage] += time.perf_counter() - start
-            self.report.seconds = dict(self._seconds)
+    def add_seconds(self, **stages: float) -> None:
+        """Add to the seconds that each stage took, over all workers."""
+        for stage, seconds in stages.items():
+            self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + seconds
 
-    def each(self, put: Callable[[str, Tensor], None]) -> None:
-        """Merge every tensor and hand it to `put`, rounded to its output dtype."""
-        total = len(self.plan.tensors)
-        for done, tensor in enumerate(self.plan.tensors):
-            if self.progress:
-                self.progress(done, total, tensor.name)
-            value = self._merged(tensor)
-            with self.timed("write"):
-                put(tensor.name, _rounded(tensor, value))
+    def each(self, sink: Sink) -> None:
+        """Merge every tensor and hand it to `sink`, rounded to its output dtype."""
+        tensors = self.plan.tensors
+        with one_thread_each(), ThreadPoolExecutor(self.workers) as pool:
+            futures = [pool.submit(self._one, tensor, sink) for tensor in tensors]
+            try:
+                for done, (tensor, future) in enumerate(zip(tensors, futures, strict=True)):
+                    if self.progress:
+                        self.progress(done, len(tensors), tensor.name)
+                    self._record(tensor, future.result())
+            except BaseException:
+                self._stopped = True
+                pool.shutdown(cancel_futures=True)
+                raise
         if self.progress:
-            self.progress(total, total, "")
+            self.progress(len(tensors), len(tensors), "")
         kept = self.report.total().magnitude_kept
         if kept is not None and kept < NEAR_BASE:
             self.report.notes.append(
@@ -183,111 +228,120 @@ class _Run:
                 "base; evaluate it before you use it"
             )
 
-    def _merged(self, tensor: TensorPlan) -> Tensor:
-        if not tensor.dtype.is_floating_point:  # positions, masks: nothing to average
-            with self.timed("read"):
-                number, name = tensor.inputs[0]
-                model = self.plan.base or self.plan.sources[number].model
-                return self._copied(model.read(tensor.base or name))
-        with self.timed("read"):
-            base = self.plan.base.read(tensor.base) if self.plan.base else None
-            changes = [None if c is None else dense(c) for c in change_operands(self.plan, tensor)]
-        if base is not None and all(change is None for change in changes):
-            self._check_finite(tensor, base, changes)
-            return self._copied(base)
-        with self.timed("merge"):
-            return self._combine(tensor, base, changes)
+    def _record(self, tensor: TensorPlan, outcome: _Outcome) -> None:
+        self.add_seconds(**outcome.seconds)
+        if outcome.report is None:
+            self.report.copied += 1
+            self.report.copied_entries += torch.Size(tensor.shape).numel()
+            return
+        self.report.tensors.append(outcome.report)
+        if self.watch:
+            self.watch(outcome.report)
 
-    def _copied(self, value: Tensor) -> Tensor:
-        self.report.copied += 1
-        self.report.copied_entries += value.numel()
-        return value
-
-    def _combine(
-        self, tensor: TensorPlan, base: Tensor | None, changes: Sequence[Tensor | None]
-    ) -> Tensor:
-        plan = self.plan
-        origin = None if base is None else base.to(self.device).float()
-        inputs = [
-            torch.zeros_like(origin) if change is None else change.to(self.device)
-            for change in changes
-        ]
-        self._check_finite(tensor, origin, inputs)
-        in_weights = origin is not None and plan.space == "weights"
-        operands = [origin + change for change in inputs] if in_weights else inputs
+    def _one(self, tensor: TensorPlan, sink: Sink) -> _Outcome:
+        began, reading = time.perf_counter(), seconds_reading()
+        writing = 0.0
         try:
-            merged = merge_tensor(
+            parts, report = self._parts(tensor)
+            for start, _, values in parts:
+                if self._stopped:
+                    raise _Stopped
+                part = rounded(values, tensor.dtype, tensor.name)
+                putting = time.perf_counter()
+                sink.write_part(tensor.name, start * as_matrix(tensor.shape)[1], part)
+                writing += time.perf_counter() - putting
+        except ValueError as error:
+            raise UserError(f"{tensor.name}: {error}") from None
+        reading = seconds_reading() - reading
+        merging = time.perf_counter() - began - reading - writing
+        return _Outcome(report(), {"read": reading, "merge": merging, "write": writing})
+
+    def _parts(self, tensor: TensorPlan) -> tuple[Parts, Callable[[], TensorReport | None]]:
+        """The tensor's values part by part, and what gives its report when all are taken."""
+        plan = self.plan
+        changes = change_operands(plan, tensor)
+        floating = tensor.dtype.is_floating_point
+        if not floating or (plan.base and all(change is None for change in changes)):
+            return self._copy(tensor), lambda: None
+        base = base_operand(plan, tensor)
+        run = TiledMerge(
+            Merge(
                 plan.method,
-                operands,
+                [
+                    self._ready(change, plan.sources[number].name, tensor)
+                    for change, (number, _) in zip(changes, tensor.inputs, strict=True)
+                ],
                 tensor.settings,
                 tensor.per_source,
-                base=origin,
+                base=None if base is None else self._ready(base, plan.base.path.name, tensor),
+                in_weights=base is not None and plan.space == "weights",
                 seed=self.seed,
                 streams=streams_of(plan, tensor) if plan.method.random else (),
             )
-        except ValueError as error:
-            raise UserError(f"{tensor.name}: {error}") from None
-        value = merged.value if in_weights or origin is None else origin + merged.value
-        change = merged.value - origin if in_weights else merged.value
-        counts = merged.counts
-        conflicts = counts.conflicts
-        square = counts.merged_square
-        if in_weights:
-            flat = change.double().flatten()
-            square = float(flat @ flat)
-            conflicts = int(opposed(inputs).sum())
-        listed = sorted(range(len(inputs)), key=lambda i: tensor.inputs[i][0])
-        task_gram = gram(inputs) if in_weights else counts.gram
-        self.report.tensors.append(
-            TensorReport(
-                name=tensor.name,
-                layer=tensor.layer,
-                entries=counts.entries,
-                removed=tuple(counts.removed[i] for i in listed),
-                conflicts=None if origin is None else conflicts,
-                resolved=counts.resolved,
-                weights=tuple(tensor.per_source[i].get("weight", 1.0) for i in listed),
-                gram=_reorder(task_gram, listed),
-                merged_square=square,
-                weight_gram=_reorder(counts.gram, listed) if plan.space == "weights" else None,
-                linear_fallback=plan.method.ordered and is_linear(angle(*operands)),
-                rescale=tuple(_rescale(plan, tensor, i) for i in listed)
-                if plan.method.random
-                else (),
-            )
         )
-        return value
+        return run.parts(), lambda: _report(plan, tensor, run)
 
-    def _check_finite(
-        self, tensor: TensorPlan, base: Tensor | None, changes: Sequence[Tensor | None]
-    ) -> None:
-        """Refuse NaN and infinity before merging: trim and election would lose track of them."""
-        operands = [] if base is None else [(self.plan.base.path.name, base)]
-        for (number, _), change in zip(tensor.inputs, changes, strict=True):
-            if change is not None:
-                operands.append((self.plan.sources[number].name, change))
-        for name, operand in operands:
-            if not _is_finite(operand):
-                raise UserError(
-                    f"{name}: '{tensor.name}' holds NaN or infinity; it cannot be merged"
-                )
+    def _copy(self, tensor: TensorPlan) -> Parts:
+        """A tensor that nobody changes, as it is stored."""
+        number, name = tensor.inputs[0]
+        model = self.plan.base or self.plan.sources[number].model
+        name = tensor.base or name
+        where = f"{model.path.name}: '{tensor.name}'"
+        for start, stop in tiles(tensor.shape):
+            values = model.read_rows(name, start, stop)
+            yield start, stop, check(values, where) if values.is_floating_point() else values
 
-
-def _rounded(tensor: TensorPlan, value: Tensor) -> Tensor:
-    """The one rounding of a merge, on the CPU; refused where a value does not fit the dtype."""
-    rounded = value.to("cpu", tensor.dtype)
-    if tensor.dtype.is_floating_point and not _is_finite(rounded):
-        narrow = tensor.dtype == torch.float16 and _is_finite(value)
-        advice = "use bfloat16 or float32" if narrow else "use smaller weights"
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        raise UserError(f"{tensor.name}: values do not fit {dtype}; {advice}")
-    return rounded
+    def _ready(self, operand: Operand | None, source: str, tensor: TensorPlan) -> Operand:
+        """An operand on the device that refuses NaN and infinity in the source's name."""
+        if operand is None:
+            return Zeros(tensor.shape, self.device)
+        return on_device(checked(operand, f"{source}: '{tensor.name}'"), self.device)
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all entries are finite; a finite sum says so in one pass, without a mask."""
-    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let each worker compute in one thread: workers share the processors already.
+
+    It also fixes the order in which a product or a sum of one part is added up.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _report(plan: Plan, tensor: TensorPlan, run: TiledMerge) -> TensorReport:
+    """What a finished merge of one tensor says, in the order of the plan's sources."""
+    listed = sorted(range(len(tensor.inputs)), key=lambda i: tensor.inputs[i][0])
+    counts, in_weights = run.counts, plan.space == "weights"
+    return TensorReport(
+        name=tensor.name,
+        layer=tensor.layer,
+        entries=counts.entries,
+        removed=tuple(counts.removed[i] for i in listed),
+        conflicts=None if plan.base is None else counts.conflicts,
+        resolved=counts.resolved,
+        weights=tuple(tensor.per_source[i].get("weight", 1.0) for i in listed),
+        gram=_reorder(run.gram, listed),
+        merged_square=counts.merged_square,
+        weight_gram=_reorder(run.weight_gram, listed) if in_weights else None,
+        linear_fallback=plan.method.ordered and _is_straight(run.weight_gram, tensor.settings),
+        rescale=tuple(_rescale(tensor, i) for i in listed) if plan.method.random else (),
+    )
+
+
+def _is_straight(gram: Sequence[Sequence[float]], settings: Mapping[str, Any]) -> bool:
+    """Whether a slerp of two tensors took the straight line."""
+    threshold = settings.get("dot_threshold")
+    sine = SIN_THRESHOLD if threshold is None else sine_of(threshold)
+    return is_linear(angle_between(gram), sine)
+
+
+def _rescale(tensor: TensorPlan, i: int) -> float:
+    density = tensor.per_source[i]["density"]
+    return 1 / density if density > 0 and tensor.settings["rescale"] else 1.0
 
 
 def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]]:
@@ -297,18 +351,12 @@ def task_vectors(plan: Plan) -> Iterator[tuple[TensorPlan, Tensor, list[Tensor]]
     zeros.
     """
     for tensor in plan.tensors:
-        base = plan.base.read(tensor.base)
-        if not base.is_floating_point():
+        ordered = replace(tensor, inputs=tuple(sorted(tensor.inputs)))
+        changes = change_operands(plan, ordered)
+        if not tensor.dtype.is_floating_point or all(change is None for change in changes):
             continue
-        inputs = sorted(tensor.inputs)
-        changes = change_operands(plan, replace(tensor, inputs=tuple(inputs)))
-        if any(change is not None for change in changes):
-            origin = base.float()
-            yield (
-                tensor,
-                origin,
-                [torch.zeros_like(origin) if c is None else dense(c) for c in changes],
-            )
+        origin = dense(base_operand(plan, tensor))
+        yield tensor, origin, [torch.zeros_like(origin) if c is None else dense(c) for c in changes]
 
 
 def _labels(plan: Plan) -> list[str]:
@@ -318,11 +366,6 @@ def _labels(plan: Plan) -> list[str]:
         source.reference if names.count(name) > 1 else name
         for source, name in zip(plan.sources, names, strict=True)
     ]
-
-
-def _rescale(plan: Plan, tensor: TensorPlan, i: int) -> float:
-    density = tensor.per_source[i]["density"]
-    return 1 / density if density > 0 and tensor.settings["rescale"] else 1.0
 
 
 def _reorder(matrix: Sequence[Sequence[float]], order: Sequence[int]) -> tuple:
@@ -344,28 +387,3 @@ def streams_of(plan: Plan, tensor: TensorPlan) -> list[int]:
             int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
         )
     return streams
-
-
-def _write_companions(plan: Plan, folder: Path) -> None:
-    """Config, tokenizer, generation config and the recipe, beside the weights."""
-    config = dict(plan.skeleton.config)
-    if "num_hidden_layers" in config:
-        config["num_hidden_layers"] = plan.layers
-    floating = [t.dtype for t in plan.tensors if t.dtype.is_floating_point]
-    if floating:
-        name = str(max(sorted(set(floating), key=str), key=floating.count)).removeprefix("torch.")
-        config.pop("torch_dtype", None)
-        config["dtype"] = name
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = plan.skeleton.path / "generation_config.json"
-    if generation.exists():
-        shutil.copyfile(generation, folder / generation.name)
-    for pattern in _CARRIED:
-        for file in sorted(plan.tokenizer.path.glob(pattern)):
-            if file.is_file():
-                shutil.copyfile(file, folder / file.name)
-    template = plan.recipe.chat_template
-    if template and template != "auto":
-        (folder / "chat_template.jinja").write_text(template)
-    written = plan.recipe.model_dump(exclude_none=True, mode="json")
-    (folder / RECIPE_NAME).write_text(yaml.safe_dump(written, sort_keys=False))

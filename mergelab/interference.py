@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mergelab.errors import UserError
-from mergelab.kernels import gram
 from mergelab.methods import trim
+from mergelab.methods.gram import gram
 from mergelab.recipes import Plan, make_plan, parse_recipe
 from mergelab.recipes.plan import BaseMissing
 from mergelab.report import mean_angle

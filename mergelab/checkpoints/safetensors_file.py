@@ -12,6 +12,8 @@ import json
 import math
 import os
 import struct
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,12 @@ DTYPES: dict[str, torch.dtype] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 _MAX_HEADER = 100_000_000
+_clock = threading.local()
+
+
+def seconds_reading() -> float:
+    """How long the current thread has spent reading tensors from files, ever."""
+    return getattr(_clock, "seconds", 0.0)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,14 @@ class SafetensorsFile:
         data = self._bytes(entry.start + start * width, (stop - start) * width)
         return data.view(entry.dtype).reshape(stop - start, columns)
 
+    def middle(self, name: str, count: int) -> bytes:
+        """Up to `count` bytes from the middle of a tensor."""
+        entry = self.entries[name]
+        start = entry.start + max(0, (entry.nbytes - count) // 2)
+        return bytes(self._bytes(start, min(count, entry.nbytes)).numpy())
+
     def _bytes(self, start: int, count: int) -> Tensor:
+        began = time.perf_counter()
         buffer = torch.empty(count, dtype=torch.uint8)
         view = memoryview(buffer.numpy())
         try:
@@ -132,6 +147,7 @@ class SafetensorsFile:
                     done += got
         except OSError as error:
             raise self._unreadable(error) from None
+        _clock.seconds = seconds_reading() + time.perf_counter() - began
         return buffer
 
 

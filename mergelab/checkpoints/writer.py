@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,27 +38,47 @@ class Slot:
     shape: tuple[int, ...]
 
     @property
+    def entries(self) -> int:
+        return torch.Size(self.shape).numel()
+
+    @property
     def nbytes(self) -> int:
-        return self.dtype.itemsize * torch.Size(self.shape).numel()
+        return self.dtype.itemsize * self.entries
+
+
+@dataclass
+class _Place:
+    """Where a tensor goes: the file, its first byte there, and how many entries are missing."""
+
+    descriptor: int
+    start: int
+    slot: Slot
+    missing: int
 
 
 class CheckpointWriter:
-    """Writes `slots` as one safetensors file, or as shards of at most `max_shard_bytes`.
+    """Writes `slots` as one safetensors file `name`, or as shards of at most `max_shard_bytes`.
 
-    `write` may be called in any order, once per slot; `close` makes sure that all came.
+    `write`, or `write_part` for runs of entries, may be called in any order; `close` makes sure
+    that all came.
     """
 
     def __init__(
-        self, folder: Path, slots: Sequence[Slot], max_shard_bytes: int = MAX_SHARD_BYTES
+        self,
+        folder: Path,
+        slots: Sequence[Slot],
+        max_shard_bytes: int = MAX_SHARD_BYTES,
+        name: str = "model",
     ) -> None:
         self.folder = folder
-        self._places: dict[str, tuple[int, int, Slot]] = {}
+        self._places: dict[str, _Place] = {}
+        self._lock = threading.Lock()
         self._descriptors: list[int] = []
         shards = _into_shards(slots, max_shard_bytes)
-        names = ["model.safetensors"]
+        names = [f"{name}.safetensors"]
         if len(shards) > 1:
             count = len(shards)
-            names = [f"model-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
+            names = [f"{name}-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
         weight_map = {}
         for file_name, shard in zip(names, shards, strict=True):
             try:
@@ -70,7 +91,7 @@ class CheckpointWriter:
             total = sum(slot.nbytes for slot in slots)
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             text = json.dumps(index, indent=2, sort_keys=True)
-            (folder / "model.safetensors.index.json").write_text(text + "\n")
+            (folder / f"{name}.safetensors.index.json").write_text(text + "\n")
 
     def _lay_out(self, file_name: str, shard: Sequence[Slot]) -> None:
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -89,22 +110,36 @@ class CheckpointWriter:
         _write_all(descriptor, struct.pack("<Q", len(text)) + text, 0)
         start = 8 + len(text)
         for slot in shard:
-            self._places[slot.name] = (descriptor, start, slot)
+            self._places[slot.name] = _Place(descriptor, start, slot, missing=slot.entries)
             start += slot.nbytes
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Write one tensor; its shape must be the slot's, its values are rounded to its dtype."""
-        descriptor, start, slot = self._places.pop(name)
-        if tuple(tensor.shape) != slot.shape:
-            raise ValueError(f"{name}: laid out as {slot.shape}, got {tuple(tensor.shape)}")
-        if tensor.numel():
-            flat = tensor.to("cpu", slot.dtype).contiguous().flatten()
-            _write_all(descriptor, memoryview(flat.view(torch.uint8).numpy()), start)
+        shape = self._places[name].slot.shape
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name}: laid out as {shape}, got {tuple(tensor.shape)}")
+        self.write_part(name, 0, tensor)
+
+    def write_part(self, name: str, first: int, values: Tensor) -> None:
+        """Write a run of a tensor's entries, from entry `first` on; several threads may do so.
+
+        Every entry is written once. Raises `ValueError` if that would not be so.
+        """
+        place = self._places[name]
+        with self._lock:
+            place.missing -= values.numel()
+        if place.missing < 0 or first + values.numel() > place.slot.entries:
+            raise ValueError(f"{name}: more entries were given than its {place.slot.entries}")
+        if values.numel():
+            flat = values.to("cpu", place.slot.dtype).contiguous().flatten()
+            start = place.start + first * place.slot.dtype.itemsize
+            _write_all(place.descriptor, memoryview(flat.view(torch.uint8).numpy()), start)
 
     def close(self) -> None:
         """Bring everything to disk. Raises `RuntimeError` if a tensor was never written."""
-        if self._places:
-            raise RuntimeError(f"never written: {', '.join(sorted(self._places))}")
+        missing = sorted(name for name, place in self._places.items() if place.missing)
+        if missing:
+            raise RuntimeError(f"never written: {', '.join(missing)}")
         for descriptor in self._descriptors:
             os.fsync(descriptor)
         self.abandon()

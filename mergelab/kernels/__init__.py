@@ -1,9 +1,7 @@
-"""Merging one tensor on the device it lies on, and counting what happened to it.
+"""Merging one tensor on the device it lies on, and counting what happened to it."""
 
-`merge_tensor` is the one place where the implementation is chosen. The reference one runs the
-functions of `mergelab.methods` step by step.
-"""
+from mergelab.kernels.counting import Counts, opposed
+from mergelab.kernels.operands import tiles
+from mergelab.kernels.tiled import Merge, TiledMerge
 
-from mergelab.kernels.reference import Counts, Merged, gram, merge_tensor, opposed
-
-__all__ = ["Counts", "Merged", "gram", "merge_tensor", "opposed"]
+__all__ = ["Counts", "Merge", "TiledMerge", "opposed", "tiles"]

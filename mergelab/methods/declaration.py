@@ -21,7 +21,7 @@ class Parameter:
 
     `low` and `high` are inclusive. `choices` lists the words or values allowed; a parameter
     with neither choices nor a range is a number of any size, or a flag if its default is a bool.
-    `per_source` parameters take one value for each model.
+    `per_source` parameters take one value for each model, `whole` ones no fraction.
 
     >>> density = Parameter("density", 1.0, "fraction kept", low=0.0, high=1.0, per_source=True)
     >>> density.problem(0.5) is None
@@ -37,6 +37,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str | bool, ...] = ()
     per_source: bool = False
+    whole: bool = False
     key: str = ""
     source: str = ""
 
@@ -59,6 +60,8 @@ class Parameter:
             return f"must be a number, got {value!r}"
         if not abs(value) <= sys.float_info.max:  # NaN, infinity, a whole number beyond floats
             return f"must be a finite number, got {value!r}"
+        if self.whole and value != int(value):
+            return f"must be a whole number, got {value:g}"
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
         if low <= value <= high:
@@ -71,7 +74,7 @@ class Parameter:
 
 
 Prepare = Callable[..., Tensor]
-Combine = Callable[..., Tensor]
+Combine = Callable[..., Any]  # a tensor, or `Factors` from a method that is `factored`
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,13 @@ class Method:
     What lets a tensor be merged in parts: `by_entry` says that `combine` looks at one entry at a
     time; `row_flag` names the setting under which it looks at one row at a time;
     `coefficients(gram, **settings)` gives the factors with which the result is a combination of
-    the inputs. A method with none of them is given whole tensors.
+    the inputs; `factored` says that `combine` works on the factors of task vectors
+    (`mergelab.methods.factors.Factors`) and may return factors. A method with none of them is
+    given whole tensors.
     """
 
     name: str
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     summary: str
     paper: str
     combine: Combine
@@ -105,6 +110,7 @@ class Method:
     needs_base: bool = True
     resolves_conflicts: bool = False
     random: bool = False
+    factored: bool = False
 
     def parameter(self, recipe_key: str) -> Parameter | None:
         """The parameter that a recipe calls `recipe_key`, or None."""

@@ -245,7 +245,7 @@ METHODS = (
         summary="mean of N directions on the sphere, walked to",
         paper="Karcher 1977; mergekit",
         parameters=(
-            Parameter("max_iter", 10, "most steps of the walk", low=1, high=10_000),
+            Parameter("max_iter", 10, "most steps of the walk", low=1, high=10_000, whole=True),
             Parameter("tol", 1e-5, "stop when a step is shorter, in radians", low=0.0),
             SPACE,
         ),

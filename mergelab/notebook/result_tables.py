@@ -8,7 +8,8 @@ from mergelab.evaluation.results import Evaluation, compare
 from mergelab.evaluation.statistics import Interval
 from mergelab.notebook.tables import Table
 from mergelab.notebook.verdicts import beyond_noise
-from mergelab.report import MergeReport, row_cells
+from mergelab.report import MergeReport
+from mergelab.report_table import row_cells
 
 
 def change(difference: Interval) -> str:

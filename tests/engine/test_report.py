@@ -1,16 +1,21 @@
 """What the report says happened is what NumPy counts on the changes that PEFT computes."""
 
+import io
 import json
 import math
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_models import weights
 
 from mergelab import merge
 from mergelab.engine import merge as merge_function
 from mergelab.errors import UserError
-from mergelab.report import load_report, report_table
+from mergelab.report import FORMAT, MergeReport, TensorReport, load_report
+from mergelab.report_table import LiveReport, report_lines, report_table, row_cells
 
 SOURCES = ("persona", "agentic")
 
@@ -204,16 +209,200 @@ def test_the_report_is_saved_beside_the_model_and_can_be_read_again(tiny, tmp_pa
 def test_a_report_that_is_none_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"merge_report\.json: cannot be read"):
         load_report(tmp_path)
-    for content in ("", "[]", "{}", '{"tensors": [{"surprise": 1}]}'):
+    for content in ("", "[]", "{}", '{"tensors": [{"surprise": 1}]}', '{"format": 1}', "[" * 9999):
         (tmp_path / "merge_report.json").write_text(content)
         with pytest.raises(UserError, match="not a merge report"):
             load_report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"), [(FORMAT + 1, "update mergelab"), (FORMAT - 1, "merge again")]
+)
+def test_a_report_of_another_format_says_what_to_do(tmp_path, number, advice):
+    (tmp_path / "merge_report.json").write_text(json.dumps({"format": number}))
+    with pytest.raises(UserError, match=f"is in format {number}, .*{advice}"):
+        load_report(tmp_path)
+
+
+DAMAGES = {
+    "a word for a number": lambda data: data["tensors"][0].update(entries="many"),
+    "a number for a word": lambda data: data["sources"].__setitem__(0, 7),
+    "a missing figure": lambda data: data["tensors"][0].pop("gram"),
+    "a matrix that is not square": lambda data: data["tensors"][0]["gram"].pop(),
+    "a negative square": lambda data: data["tensors"][0].update(merged_square=-1.0),
+    "more sources than there are": lambda data: data["sources"].pop(),
+    "a source that is none": lambda data: data["tensors"][0].update(sources=[0, 5]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_report_is_one_line(tmp_path, damage):
+    made_up([tensor()]).save(tmp_path)
+    assert load_report(tmp_path) == made_up([tensor()])
+    data = json.loads((tmp_path / "merge_report.json").read_text())
+    DAMAGES[damage](data)
+    (tmp_path / "merge_report.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"not a merge report \(") as caught:
+        load_report(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def tensor(name="model.layers.0.w", layer=0, norms=(3.0, 4.0), merged=5.0, **changes):
+    """A tensor of ten entries with two sources at right angles."""
+    a, b = norms
+    return TensorReport(
+        **{
+            "name": name,
+            "layer": layer,
+            "entries": 10,
+            "removed": (5, 5),
+            "conflicts": 2,
+            "resolved": 2,
+            "weights": (1.0, 1.0),
+            "gram": ((a * a, 0.0), (0.0, b * b)),
+            "merged_square": merged**2,
+            **changes,
+        }
+    )
+
+
+def made_up(tensors, sources=2):
+    names = ["first", "second", "third"][:sources]
+    return MergeReport("ties", names, "base", "task_vectors", 0, "trimmed", list(tensors))
+
+
+def test_magnitude_kept_uses_the_weights_that_each_tensor_has():
+    # shares: 1/4 and 3/4 in the first tensor, 1/2 and 1/2 in the second
+    one = tensor(norms=(4.0, 8.0), merged=3.0, weights=(1.0, 3.0))
+    two = tensor("model.layers.1.w", 1, norms=(6.0, 10.0), merged=4.0, weights=(-2.0, 2.0))
+    first = math.hypot(4.0 / 4, 6.0 / 2)
+    second = math.hypot(8.0 * 3 / 4, 10.0 / 2)
+    expected = math.hypot(3.0, 4.0) / (first + second)
+    for order in ([one, two], [two, one]):
+        assert made_up(order).total().magnitude_kept == pytest.approx(expected, rel=1e-12)
+    assert made_up([tensor(weights=(0.0, 0.0))]).total().magnitude_kept is None
+
+
+def test_magnitude_kept_by_a_merge_whose_weights_vary_by_layer(tiny):
+    recipe = tiny.recipe("task_arithmetic")
+    for model, weight in zip(recipe["models"], ([0.0, 1.0], 1.0), strict=True):
+        model["parameters"] = {"weight": weight}
+    total = merge(recipe).report.total()
+    merged, parts = 0.0, [0.0, 0.0]
+    for name, (a, b) in changes(tiny).items():
+        w = layer_of(name) / 2  # three layers: 0, a half, 1
+        merged += ((w * a + b) ** 2).sum()
+        parts[0] += ((w / (w + 1) * a) ** 2).sum()
+        parts[1] += ((1 / (w + 1) * b) ** 2).sum()
+    expected = math.sqrt(merged) / sum(map(math.sqrt, parts))
+    assert total.magnitude_kept == pytest.approx(expected, rel=1e-5)
+
+
+def test_sources_of_different_slices_are_kept_apart():
+    """Layer 0 is merged from the first and the second, layer 1 from the second and the third."""
+    one = tensor(removed=(1, 2), sources=(0, 1))
+    two = tensor("model.layers.1.w", 1, removed=(3, 4), sources=(1, 2), gram=((1, 1), (1, 1)))
+    report = made_up([one, two], sources=3)
+    layers, total = report.per_layer(), report.total()
+    assert [row.removed for row in layers] == [(1, 2, None), (None, 3, 4)]
+    assert total.removed == (1, 5, 4)
+    assert total.removed_share == (0.1, 0.25, 0.4)
+    assert total.angle == pytest.approx(45)  # 90 between one pair, 0 between the other
+    assert report_cells(report)["layer 0"][-5] == "-"
+
+
+def report_cells(report):
+    return {row.label: row_cells(report, row) for row in (*report.per_layer(), report.total())}
+
+
+def test_a_removed_share_is_of_the_tensors_that_the_source_changes():
+    untouched = tensor("model.layers.0.v", removed=(4, 0), gram=((1.0, 0.0), (0.0, 0.0)))
+    total = made_up([tensor(removed=(4, 5)), untouched]).total()
+    assert total.removed_share == (8 / 20, 5 / 10)
+    assert report_cells(made_up([untouched]))["total"][2:4] == ["4 (40.0%)", "0"]
+
+
+def test_the_range_of_the_factors_in_effect_is_summed_up():
+    tensors = [tensor(rescale=(2.0, 1.5)), tensor("b", None, rescale=(2.0, 1.75))]
+    report = made_up(tensors)
+    assert report.total().rescale == ((2.0, 2.0), (1.5, 1.75))
+    assert any("first ×2, second ×1.5 to 1.75" in line for line in report_lines(report))
+    assert made_up([tensor()]).total().rescale == ()
+
+
+def test_the_truncation_error_is_that_of_all_written_factors_together():
+    tensors = [tensor(merged=3.0, truncation_error=0.5), tensor("b", merged=4.0)]
+    assert made_up(tensors).total().truncation_error == pytest.approx(0.5)
+    tensors[1] = tensor("b", merged=4.0, truncation_error=0.25)
+    expected = math.hypot(0.5 * 3, 0.25 * 4) / 5
+    assert made_up(tensors).total().truncation_error == pytest.approx(expected)
+    assert made_up([tensor()]).total().truncation_error is None
+    assert made_up([tensor(merged=0.0, truncation_error=0.0)]).total().truncation_error == 0
+
+
+def test_the_order_in_which_tensors_finish_leaves_no_trace(tiny, tmp_path):
+    whole = merge(tiny.recipe("ties", parameters={"density": 0.5})).report
+    names = [t.name for t in whole.tensors]
+    mixed = replace(whole, tensors=random.Random(1).sample(whole.tensors, len(names)))
+    assert mixed.total() == whole.total()
+    assert mixed.per_layer() == whole.per_layer()
+    mixed.sort(names)
+    for report, folder in ((whole, tmp_path / "a"), (mixed, tmp_path / "b")):
+        folder.mkdir()
+        report.save(folder)
+    one, two = ((tmp_path / x / "merge_report.json").read_bytes() for x in "ab")
+    assert one == two
+
+
+def test_all_parameters_are_counted(tiny):
+    report = merge(tiny.recipe("ties")).report
+    entries = {name: tensor.numel() for name, tensor in weights(tiny.base).items()}
+    merged = sum(entries[name] for name in changes(tiny))
+    expected = {
+        "merged": merged,
+        "copied": sum(entries.values()) - merged,
+        "total": sum(entries.values()),
+    }
+    assert report.parameters() == report.to_dict()["parameters"] == expected
+
+
+def test_times_of_tensors_add_up():
+    tensors = [tensor(seconds={"read": 1.0, "merge": 2.0}), tensor("b", seconds={"read": 0.5})]
+    assert made_up(tensors).total().seconds == {"read": 1.5, "merge": 2.0}
+
+
+def live(report, tensors, **terminal):
+    """What a watched merge puts on a terminal of 24 lines."""
+    text = io.StringIO()
+    console = Console(file=text, width=120, height=24, **terminal)
+    with LiveReport(report, len(tensors), console) as watch:
+        for one in tensors:
+            watch(one)
+        console.print("last")
+    return text.getvalue()
+
+
+def test_layers_appear_on_a_terminal_while_they_are_merged():
+    tensors = [tensor(), tensor("model.layers.1.w", 1, removed=(7, 1)), None]
+    shown = live(made_up([]), tensors, force_terminal=True)
+    for word in ("layer 0", "layer 1", "7 (70.0%)", "3/3"):
+        assert word in shown
+
+
+def test_of_many_layers_the_last_ones_that_fit_are_shown():
+    tensors = [tensor(f"model.layers.{n}.w", n) for n in range(80)]
+    shown = live(made_up([]), tensors, force_terminal=True)
+    last_frame = shown.split("last")[-1]
+    assert "layer 79 " in last_frame
+    assert "layer 0 " not in last_frame
+
+
+def test_nothing_live_is_written_where_there_is_no_terminal():
+    assert live(made_up([]), [tensor(), None], force_terminal=False) == "last\n"
+
+
 @pytest.mark.parametrize("method", ["ties", "dare_ties", "linear", "slerp"])
 def test_the_table_has_a_row_for_each_layer_and_the_total(tiny, method):
-    from rich.console import Console
-
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(report_table(merge(tiny.recipe(method)).report))
     text = console.export_text()

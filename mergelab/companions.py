@@ -1,0 +1,57 @@
+"""What lies beside the weights of a merged model: config, tokenizer, generation config, recipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from mergelab.recipes import Plan
+
+RECIPE_NAME = "mergelab_recipe.yaml"
+_CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+)
+
+
+def write_companions(plan: Plan, folder: Path) -> None:
+    """Write everything but the weights that `transformers` needs to load the merged model."""
+    config = dict(plan.skeleton.config)
+    if "num_hidden_layers" in config:
+        config["num_hidden_layers"] = plan.layers
+    floating = [t.dtype for t in plan.tensors if t.dtype.is_floating_point]
+    if floating:
+        name = str(max(sorted(set(floating), key=str), key=floating.count)).removeprefix("torch.")
+        config.pop("torch_dtype", None)
+        config["dtype"] = name
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    generation = plan.skeleton.path / "generation_config.json"
+    if generation.exists():
+        shutil.copyfile(generation, folder / generation.name)
+    write_tokenizer(plan, folder)
+    write_recipe(plan, folder)
+
+
+def write_tokenizer(plan: Plan, folder: Path) -> None:
+    """Copy the tokenizer's files, and the recipe's chat template over the tokenizer's own."""
+    for pattern in _CARRIED:
+        for file in sorted(plan.tokenizer.path.glob(pattern)):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)
+    template = plan.recipe.chat_template
+    if template and template != "auto":
+        (folder / "chat_template.jinja").write_text(template)
+
+
+def write_recipe(plan: Plan, folder: Path) -> None:
+    """The recipe as it was understood, so that the merge can be made and explained again."""
+    written = plan.recipe.model_dump(exclude_none=True, mode="json")
+    (folder / RECIPE_NAME).write_text(yaml.safe_dump(written, sort_keys=False))

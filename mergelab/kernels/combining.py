@@ -1,0 +1,180 @@
+"""The second half of every method on operands: the combination of what is left of the sources.
+
+What comes back is an operand again, whose rows the method's own function makes when they are asked
+for. Computed here are only the few numbers that belong to a whole tensor: inner products, and the
+sign that most entries elect. A method that says nothing about how it can be parted is given whole
+tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergelab.kernels.operands import (
+    InMemory,
+    LowRank,
+    Operand,
+    Remembered,
+    Rowwise,
+    Zeros,
+    accepted,
+    dense,
+    tiles,
+)
+from mergelab.methods.declaration import Method
+from mergelab.methods.factors import Factors
+from mergelab.methods.linear import weighted_sum
+from mergelab.methods.ties import elect_and_merge, elect_sign
+
+
+def combine(
+    method: Method,
+    prepared: Sequence[Operand],
+    settings: Mapping[str, Any],
+    per_source: Sequence[Mapping[str, Any]],
+    base: Operand | None = None,
+) -> Operand:
+    """The merged tensor as an operand: the change where the inputs are changes."""
+    options = {**_options(settings, per_source), "base": base}
+    if method.factored:
+        deltas = [_as_delta(operand) for operand in prepared]
+        return _as_operand(method.combine(deltas, **accepted(method.combine, options)))
+    by_row = bool(method.row_flag and settings.get(method.row_flag))
+    if method.by_entry or by_row:
+        if method.combine is elect_and_merge and settings.get("zero_sign") == "majority":
+            options["zero_sign"] = _majority(prepared, options)
+        return _by_part(method, prepared, options)
+    if method.coefficients is not None:
+        return combination(prepared, factors_of(method, prepared, settings, per_source))
+    if base is not None:
+        options["base"] = dense(base)
+    wholes = [dense(operand) for operand in prepared]
+    return InMemory(method.combine(wholes, **accepted(method.combine, options)))
+
+
+def factors_of(
+    method: Method,
+    operands: Sequence[Operand],
+    settings: Mapping[str, Any],
+    per_source: Sequence[Mapping[str, Any]],
+) -> Sequence[float]:
+    """The factors with which a method that declares `coefficients` adds its inputs up."""
+    options = _options(settings, per_source)
+    return method.coefficients(gram(operands), **accepted(method.coefficients, options))
+
+
+def _options(
+    settings: Mapping[str, Any], per_source: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A method's own names for its settings: one list of weights."""
+    if any("weight" in own for own in per_source):
+        return {**settings, "weights": [own["weight"] for own in per_source]}
+    return dict(settings)
+
+
+def _as_delta(operand: Operand) -> Factors | Tensor:
+    """A source as the methods on factors take it: factors where there are some."""
+    if isinstance(operand, Remembered):
+        operand = operand.operand
+    if isinstance(operand, Zeros) and len(operand.shape) == 2:
+        rows, columns = operand.shape
+        b = torch.zeros(rows, 1, device=operand.device)
+        return Factors(b, torch.zeros(1, columns, device=operand.device))
+    return operand if isinstance(operand, Factors) else dense(operand)
+
+
+def _as_operand(merged: Factors | Tensor) -> Operand:
+    if isinstance(merged, Factors):
+        return LowRank(merged.b.float(), merged.a.float())
+    return InMemory(merged)
+
+
+def _by_part(method: Method, prepared: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
+    settings = accepted(method.combine, options)
+
+    def rows(*parts: Any) -> Tensor:
+        return method.combine(list(parts[:-1]), **settings)
+
+    return Rowwise(prepared[0].shape, tuple(prepared), rows)
+
+
+def combination(operands: Sequence[Operand], factors: Sequence[float]) -> Operand:
+    """The sum of operands, each times its factor, added one after the other."""
+
+    def rows(*parts: Any) -> Tensor:
+        return weighted_sum(parts[:-1], factors)
+
+    return Rowwise(operands[0].shape, tuple(operands), rows)
+
+
+def _majority(prepared: Sequence[Operand], options: Mapping[str, Any]) -> str:
+    """The sign that most entries of a tensor elect, as the choice of `zero_sign` that means it."""
+    settings = accepted(elect_sign, {**options, "zero_sign": "zero"})
+    total = 0.0
+    for tile in tiles(prepared[0].shape):
+        signs = elect_sign([operand.rows(*tile) for operand in prepared], **settings)
+        total += float(signs.sum(dtype=torch.float64))
+    return "positive" if total > 0 else "negative" if total < 0 else "zero"
+
+
+class GramSum:
+    """Inner products of all pairs of operands in fp64; of low-rank ones from their factors.
+
+    What does not follow from factors is summed as parts are added, in the order they come.
+    `<B1 A1, B2 A2>` is the sum of `B1^T B2 * A1 A2^T`, entry by entry.
+    """
+
+    def __init__(self, operands: Sequence[Operand]) -> None:
+        self._products = {}
+        self._open = []
+        for i in range(len(operands)):
+            for j in range(i + 1):
+                known = _inner(operands[i], operands[j])
+                self._products[i, j] = known or 0.0
+                if known is None:
+                    self._open.append((i, j))
+        self.complete = not self._open
+
+    def add(self, parts: Sequence[Tensor]) -> None:
+        """Add the same part of all operands."""
+        if self._open:
+            flat = [part.double().flatten() for part in parts]
+            for i, j in self._open:
+                self._products[i, j] += float(flat[i] @ flat[j])
+
+    @property
+    def matrix(self) -> tuple[tuple[float, ...], ...]:
+        """The sums so far, N x N."""
+        count = max((i for i, _ in self._products), default=-1) + 1
+        return tuple(
+            tuple(self._products[max(i, j), min(i, j)] for j in range(count)) for i in range(count)
+        )
+
+
+def gram(operands: Sequence[Operand]) -> tuple[tuple[float, ...], ...]:
+    """Inner products of all pairs of operands in fp64, as an N x N tuple.
+
+    >>> gram([InMemory(torch.tensor([1.0, 2.0])), InMemory(torch.tensor([3.0, -1.0]))])
+    ((5.0, 1.0), (1.0, 10.0))
+    """
+    sums = GramSum(operands)
+    if not sums.complete:
+        for tile in tiles(operands[0].shape):
+            sums.add([operand.rows(*tile) for operand in operands])
+    return sums.matrix
+
+
+def _inner(one: Operand, other: Operand) -> float | None:
+    """The inner product of two operands where it follows from factors; None where it does not."""
+    one, other = (o.operand if isinstance(o, Remembered) else o for o in (one, other))
+    if isinstance(one, Zeros) or isinstance(other, Zeros):
+        return 0.0
+    if not (isinstance(one, LowRank) and isinstance(other, LowRank)):
+        return None
+    left = one.b.double().T @ other.b.double()
+    right = one.a.double() @ other.a.double().T
+    return float((left * right).sum())

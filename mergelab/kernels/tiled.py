@@ -1,0 +1,129 @@
+"""Merging one tensor in parts, in plain PyTorch: every method, on any device.
+
+A tensor is merged in runs of rows that stay in the processor's cache, so that memory depends on
+the size of a part and not on that of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mergelab.kernels.combining import GramSum, combine, factors_of
+from mergelab.kernels.counting import Counts, count
+from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros, tiles
+from mergelab.kernels.preparing import prepare
+from mergelab.methods.concat import concat
+from mergelab.methods.declaration import Method
+from mergelab.methods.factors import Factors
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The merge of one tensor, ready to be run.
+
+    `changes`: what each source changes in the base (its own weight where there is no base).
+    `settings`: the merge's parameters; `per_source`: each source's, in the order of `changes`.
+    `in_weights`: full weights are combined, base plus change, and not the changes. `seed` and
+    `streams` (one per source) name the random numbers.
+    """
+
+    method: Method
+    changes: Sequence[Operand]
+    settings: Mapping[str, Any]
+    per_source: Sequence[Mapping[str, Any]]
+    base: Operand | None = None
+    in_weights: bool = False
+    seed: int = 0
+    streams: Sequence[int] = ()
+
+
+class TiledMerge:
+    """Runs a `Merge` part by part.
+
+    Raises `ValueError`, on construction or while it runs, as the method does.
+
+    >>> import torch
+    >>> from mergelab.kernels.operands import InMemory
+    >>> from mergelab.methods import REGISTRY
+    >>> tau = [InMemory(torch.tensor(t)) for t in ([0.5, 0.01], [-0.25, 0.02])]
+    >>> run = TiledMerge(Merge(REGISTRY["ties"], tau, {"lam": 1.0}, [{"density": 0.5}] * 2))
+    >>> [merged.tolist() for _, _, merged in run.parts()]
+    [[[0.5, 0.0]]]
+    >>> run.counts.removed, run.counts.conflicts, run.counts.resolved
+    ((1, 1), 1, 1)
+    """
+
+    def __init__(self, merge: Merge) -> None:
+        self.merge = merge
+        method = merge.method
+        self._base = None if merge.base is None else Remembered(merge.base)
+        self._changes = [Remembered(change) for change in merge.changes]
+        self._operands: Sequence[Operand] = self._changes
+        if merge.in_weights:
+            self._operands = [
+                Remembered(Rowwise(change.shape, (self._base, change), _plus))
+                for change in self._changes
+            ]
+        self._gram = GramSum(self._changes)
+        if merge.in_weights:
+            self._weight_gram = GramSum(self._operands)
+        self._prepared = prepare(
+            method, self._operands, merge.settings, merge.per_source, merge.seed, merge.streams
+        )
+        self.result = combine(method, self._prepared, merge.settings, merge.per_source, self._base)
+
+    def parts(self) -> Iterator[tuple[int, int, Tensor]]:
+        """The merged weights in fp32, `[rows, columns]`, with the first row and the one after.
+
+        `counts` is complete when all parts have been taken.
+        """
+        in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
+        self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
+        for start, stop in tiles(self.result.shape):
+            merged = self.result.rows(start, stop)
+            changes = [change.rows(start, stop) for change in self._changes]
+            left = changes if in_weights else [p.rows(start, stop) for p in self._prepared]
+            self._gram.add(changes)
+            if in_weights:
+                self._weight_gram.add([weight.rows(start, stop) for weight in self._operands])
+            change, value = merged, merged
+            if self._base is not None:
+                base = self._base.rows(start, stop)
+                change = merged - base if in_weights else merged
+                value = merged if in_weights else base + merged
+            self.counts += count(changes, left, change, resolves=resolves)
+            yield start, stop, value
+
+    @property
+    def gram(self) -> Matrix:
+        """Inner products of the changes in fp64, complete when all parts have been taken."""
+        return self._gram.matrix
+
+    @property
+    def weight_gram(self) -> Matrix:
+        """Those of what was combined: of full weights where `in_weights`."""
+        return self._weight_gram.matrix if self.merge.in_weights else self.gram
+
+    def low_rank(self) -> Factors | None:
+        """The merged change as factors, where the method gives or only adds up some."""
+        if isinstance(self.result, Factors):
+            return self.result
+        method, changes = self.merge.method, [change.operand for change in self._changes]
+        changes = [change for change in changes if not isinstance(change, Zeros)]
+        summed = method.coefficients and not method.prepare and not self.merge.in_weights
+        if not summed or not changes or not all(isinstance(c, Factors) for c in changes):
+            return None
+        factors = factors_of(method, self._changes, self.merge.settings, self.merge.per_source)
+        pairs = zip(self._changes, factors, strict=True)
+        weights = [f for change, f in pairs if not isinstance(change.operand, Zeros)]
+        return concat(changes, weights)
+
+
+def _plus(base: Tensor, change: Tensor, _: int) -> Tensor:
+    return base + change
