@@ -20,7 +20,7 @@ from mergelab.checkpoints.vocabulary import embedding_name, is_head, is_token_ro
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members, entries_of
 from mergelab.recipes.schema import SliceSource
-from mergelab.recipes.settings import Position, resolve
+from mergelab.recipes.settings import Position, is_before_layers, resolve
 
 # Rotary frequencies and causal masks: computed anew from the config whenever a model is loaded.
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.masked_bias|\.attn\.bias|\.attention\.bias)$")
@@ -96,18 +96,18 @@ class _Layout:
         self.heads = list(dict.fromkeys(heads)) if self.untied else []
 
     def lay_out(self) -> Layout:
-        groups = self._groups()
+        members, groups = self.members, self._groups()
         layers = sum(group.length for group in groups)
         plans, origins = [], []
         for name in self._outside():
-            at = Position.of(name, None, layers)
-            plans.append(self._tensor(groups[0] if at.depth == 0 else groups[-1], at))
+            at = Position.of(name, None, layers, members.preset)
+            plans.append(self._tensor(groups[0] if is_before_layers(name) else groups[-1], at))
         for group in groups:
             number, start, _ = group.members[0]
             for step in range(group.length):
                 layer = len(origins)
                 for name in self._in_layer(group, step):
-                    at = Position.of(name, step, group.length)
+                    at = Position.of(name, step, group.length, members.preset)
                     at = Position(with_layer(name, layer), at.depth)
                     plans.append(self._tensor(group, at, layer, step))
                 origins.append((self._model(number), start + step))
@@ -191,7 +191,6 @@ class _Layout:
         self, group: Group, at: Position, layer: int | None = None, step: int = 0
     ) -> TensorPlan:
         """The plan of one output tensor; `step` counts the layers from the group's first."""
-        method = self.members.method
         wanted = [
             (number, at.name if layer is None else with_layer(at.name, start + step))
             for number, start, _ in group.members
@@ -206,7 +205,8 @@ class _Layout:
         entry = like.entry(stored)
         general = [group.parameters, self.members.recipe.parameters]
         single = [own for _, _, own in group.members]
-        declared = [p for p in method.parameters if p.name != "space"]
+        declared = [p for p in self.members.method.parameters if p.name != "space"]
+        defaults = self.members.preset
         floating = entry.dtype.is_floating_point
         return TensorPlan(
             name=at.name,
@@ -215,9 +215,15 @@ class _Layout:
             dtype=self.dtype if self.dtype and floating else entry.dtype,
             base=base,
             inputs=inputs,
-            settings={p.name: resolve(p, general, at) for p in declared if not p.per_source},
+            settings={
+                p.name: resolve(p, general, at, defaults) for p in declared if not p.per_source
+            },
             per_source=tuple(
-                {p.name: resolve(p, [own, *general], at) for p in declared if p.per_source}
+                {
+                    p.name: resolve(p, [own, *general], at, defaults)
+                    for p in declared
+                    if p.per_source
+                }
                 for own in single
             ),
             by_token=by_token,

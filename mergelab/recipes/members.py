@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from mergelab.checkpoints import Checkpoint, References, Source
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY, Method
+from mergelab.recipes.compat import Preset, preset
 from mergelab.recipes.schema import ModelEntry, Recipe
 
 
@@ -27,7 +28,8 @@ class Members:
     calls them (a base listed among the models has none where its task vector would be zero).
     `base`: the model that the sources are changes of, None where weights are merged as they are.
     `skeleton`: the model whose config the output takes. `first`: the source that `base_model`
-    names as the first end of a slerp. `space`: "task_vectors" or "weights".
+    names as the first end of a slerp. `space`: "task_vectors", "weights" or "factors". `preset`:
+    the defaults in force.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Members:
     base: Checkpoint | None
     skeleton: Checkpoint
     first: Source | None
+    preset: Preset
     space: str = "weights"
     sources: list[Source] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -77,6 +80,7 @@ def open_members(recipe: Recipe, references: References) -> Members:
     more or fewer models than the method merges.
     """
     method = REGISTRY[recipe.merge_method]
+    defaults = preset(recipe.compat, recipe.merge_method)
     entries = entries_of(recipe)
     opened = [references.source(entry.model) for entry in entries]
     if stacks(method):
@@ -85,11 +89,11 @@ def open_members(recipe: Recipe, references: References) -> Members:
         skeleton = (named and (named.model or references.base_of(named))) or (
             opened[0].model or opened[0].base
         )
-        members = Members(recipe, method, references, None, skeleton, None)
+        members = Members(recipe, method, references, None, skeleton, None, defaults)
     else:
         base, first = _find_base(recipe, method, references, opened)
         skeleton = base or opened[0].model
-        members = Members(recipe, method, references, base, skeleton, first)
+        members = Members(recipe, method, references, base, skeleton, first, defaults)
     for entry, source in zip(entries, opened, strict=True):
         if method.needs_base and source.model is not None and source.model is members.base:
             members.notes.append(f"{source.name} is the base itself; its task vector is zero")
@@ -158,7 +162,7 @@ def _register(members: Members, entry: ModelEntry, source: Source) -> None:
 def _check_count(members: Members) -> None:
     method = members.method
     for where, count in _counts(members):
-        low, high = method.min_sources, method.max_sources
+        low, high = max(method.min_sources, members.preset.min_sources), method.max_sources
         if count == 0:
             raise UserError("the only model listed is the base; add those to merge into it")
         if count < low or (high is not None and count > high):
@@ -181,9 +185,16 @@ def _counts(members: Members) -> list[tuple[str, int]]:
 
 
 def _space(members: Members) -> str:
+    written = members.recipe.parameters.get("space")
+    asked = written or members.preset.defaults.get("space", "auto")
+    if asked == "factors":
+        if all(source.adapter for source in members.sources):
+            return "factors"
+        if written:
+            raise UserError("space: factors needs adapters; write 'space: task_vectors'")
+        asked = "auto"
     if members.method.needs_base:
         return "task_vectors"
-    asked = members.recipe.parameters.get("space", "auto")
     if asked == "task_vectors" and members.base is None:
         raise UserError("space: task_vectors needs a base; add 'base_model: ' to the recipe")
     if asked == "auto":

@@ -31,13 +31,14 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class Plan:
     """A whole merge, ready to run.
 
-    `sources` are in the recipe's order. `space` says what is combined: "task_vectors" (the
-    result is added to `base`) or "weights". `skeleton` is the model that the output is shaped
-    after, `config` the output's config.json (without its dtype) and `generation_config` its
-    generation_config.json, if it has one. `tokenizer` is the model whose tokenizer's files the
-    output gets, `tokenizer_json` the text of tokenizer.json where it differs from the one there.
-    `vocabulary` says where the rows of embeddings and head come from where models disagree on
-    tokens. `output`: "model" or "adapter", of rank `rank` (None: as high as it takes).
+    `sources` are in the recipe's order. `space` says what is combined: "task_vectors" (the result
+    is added to `base`), "weights", or "factors" (A and B of adapters, apart). `skeleton` is the
+    model that the output is shaped after, `config` the output's config.json (without its dtype)
+    and `generation_config` its generation_config.json, if it has one. `tokenizer` is the model
+    whose tokenizer's files the output gets, `tokenizer_json` the text of tokenizer.json where it
+    differs from the one there. `vocabulary` says which rows embeddings and head are made of where
+    models disagree on tokens. `output`: "model" or "adapter", of rank `rank` (None: as high as it
+    takes).
     """
 
     recipe: Recipe
@@ -73,6 +74,7 @@ def make_plan(
     """
     notes = _check_parameters(recipe)
     members = open_members(recipe, References(folders))
+    notes += [members.preset.note] if members.preset.note else []
     notes += members.notes + check_belong(members)
     tokens = output_tokens(members)
     notes += tokens.notes
@@ -131,7 +133,7 @@ def _check_adapter_output(members: Members) -> None:
             "output: an adapter is a change of a base; add 'base_model: ' with the model that "
             "these were fine-tuned from"
         )
-    if members.space != "task_vectors":
+    if members.space == "weights":
         raise UserError(
             f"output: an adapter holds task vectors, but {members.method.name} merges weights "
             "here; write 'space: task_vectors' under 'parameters', or 'output: model'"
