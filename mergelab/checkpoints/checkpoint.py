@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -13,47 +12,65 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergelab.checkpoints.pickled_file import ALLOW, PickledFile
 from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored, TensorEntry
 from mergelab.errors import UserError
 
 _SAMPLE = 4096
+_CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+
+WeightsFile = SafetensorsFile | PickledFile
 
 
 class Checkpoint:
     """The tensors and the config of a model folder as `transformers` saves it.
 
     `path`: a folder with `config.json` and `model.safetensors`, or shards with their index.
-    Opening reads headers only. Raises `UserError` when something is missing, damaged, quantised,
-    or stored as a pickle.
+    Opening reads headers only. With `allow_pickle`, weights that are there only as pickles
+    (`pytorch_model.bin`) are read too; see `PickledFile` for how that is kept safe. Raises
+    `UserError` when something is missing, damaged, quantised, or a pickle not asked for.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, allow_pickle: bool = False) -> None:
         self.path = Path(path)
         self.config: dict[str, Any] = read_json(self.path / "config.json")
-        if self.config.get("quantization_config"):
-            raise UserError(
-                f"{self.path}: the weights are quantised; merge into the unquantised model instead"
-            )
-        self._files = self._open_files()
+        self._refuse_quantised()
+        self._files = self._open_files("model.safetensors", SafetensorsFile)
+        if self._files is None and allow_pickle:
+            self._files = self._open_files("pytorch_model.bin", PickledFile)
+        if self._files is None:
+            raise self._no_weights()
 
-    def _open_files(self) -> dict[str, SafetensorsFile]:
-        index = self.path / "model.safetensors.index.json"
-        single = self.path / "model.safetensors"
+    def _refuse_quantised(self) -> None:
+        quantised = self.config.get("quantization_config")
+        if quantised:
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+            raise UserError(
+                f"{self.path}: the weights are quantised ({method or 'by an unnamed method'}); "
+                "name the unquantised model instead (unquantised+adapter for an adapter trained on "
+                "this one), or save an unquantised copy with transformers (model.dequantize(), "
+                "then save_pretrained)"
+            )
+
+    def _open_files(self, name: str, kind: type[WeightsFile]) -> dict[str, WeightsFile] | None:
+        """Each tensor's file, from one file `name` or from its index; None if neither is there."""
+        index = self.path / f"{name}.index.json"
+        single = self.path / name
         if single.exists():
-            file = SafetensorsFile(single)
+            file = kind(single)
             return dict.fromkeys(file.entries, file)
         if not index.exists():
-            raise self._no_weights()
+            return None
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise UserError(f"{index}: has no 'weight_map'; download the model again")
-        opened: dict[str, SafetensorsFile] = {}
+        opened: dict[str, WeightsFile] = {}
         for shard in sorted({str(name) for name in weight_map.values()}):
             if Path(shard).name != shard or "\0" in shard:
                 raise UserError(
                     f"{index}: shard '{shard}' lies outside the model's folder; refused"
                 )
-            opened[shard] = SafetensorsFile(self.path / shard)
+            opened[shard] = kind(self.path / shard)
         for name, shard in weight_map.items():
             if name not in opened[str(shard)].entries:
                 raise UserError(f"{index}: tensor '{name}' is not in {shard}; download it again")
@@ -63,7 +80,8 @@ class Checkpoint:
         if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt")):
             return UserError(
                 f"{self.path}: its weights are pickles, which can run code when read; "
-                "save them as safetensors first (model.save_pretrained)"
+                "save them as safetensors first (model.save_pretrained), or add "
+                f"{ALLOW} to read nothing but tensors from them"
             )
         return UserError(f"{self.path}: no model.safetensors and no index of shards in it")
 
@@ -100,8 +118,13 @@ class Checkpoint:
     @property
     def is_tied(self) -> bool:
         """Whether the output head is the embedding matrix itself, stored once."""
-        has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in self.names)
+        has_head = any(map(is_head, self.names))
         return bool(self.config.get("tie_word_embeddings", not has_head))
+
+    @property
+    def stores_transposed(self) -> bool:
+        """Whether the linear layers of the blocks store their weight as `[in, out]` (Conv1D)."""
+        return self.config.get("model_type") in _CONV1D
 
     @property
     def dtype(self) -> torch.dtype:
@@ -120,13 +143,32 @@ class Checkpoint:
         for name in sorted(self.names):
             entry, file = self.entry(name), self._files[name]
             digest.update(f"{name}|{entry.dtype}|{entry.shape}|".encode())
-            descriptor = os.open(file.path, os.O_RDONLY)
-            try:
-                middle = entry.start + max(0, (entry.nbytes - _SAMPLE) // 2)
-                digest.update(os.pread(descriptor, min(_SAMPLE, entry.nbytes), middle))
-            finally:
-                os.close(descriptor)
+            digest.update(file.middle(name, _SAMPLE))
         return digest.hexdigest()
+
+
+_WORDS = re.compile(r"(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+_POSITIONS = re.compile(r"(wpe|embed_positions|position_embeddings)\.weight$")
+_HEAD = re.compile(r"(lm_head|embed_out)\.weight$")
+
+
+def is_word_embedding(name: str) -> bool:
+    """Whether a tensor holds a vector for each word of the vocabulary, by its name."""
+    return _WORDS.search(name) is not None
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a tensor is looked up row by row, for words or positions, by its name.
+
+    >>> is_embedding("transformer.wpe.weight"), is_embedding("lm_head.weight")
+    (True, False)
+    """
+    return is_word_embedding(name) or _POSITIONS.search(name) is not None
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor is the output head's, by its name."""
+    return _HEAD.search(name) is not None
 
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")

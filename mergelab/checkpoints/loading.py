@@ -13,18 +13,20 @@ from mergelab.errors import UserError
 from mergelab.kernels.operands import dense
 
 
-def load_model(reference: str, *, folders: tuple[Path, ...] = (Path(),)) -> tuple[Any, Any]:
+def load_model(
+    reference: str, *, folders: tuple[Path, ...] = (Path(),), allow_pickle: bool = False
+) -> tuple[Any, Any]:
     """The model and tokenizer behind a reference, in fp32 on the CPU, ready to generate.
 
     `reference`: a model folder, a bare adapter folder, `base+adapter`, a shipped name or a hub id.
-    An adapter's change is added to its base in fp32. Raises `UserError` if something is missing or
-    does not fit.
+    An adapter's change is added to its base in fp32. Weights stored as pickles are read only with
+    `allow_pickle`. Raises `UserError` if something is missing or does not fit.
 
     >>> model, tokenizer = load_model("task_api_persona")
     >>> model.dtype, model.training
     (torch.float32, False)
     """
-    references = References(folders)
+    references = References(folders, allow_pickle=allow_pickle)
     return load_source(references.source(reference), references)
 
 
@@ -34,9 +36,10 @@ def load_source(source: Source, references: References) -> tuple[Any, Any]:
     state = {name: base.read(name) for name in base.names}
     if source.adapter is not None:
         source.adapter.check_against(base)
-        for name in source.adapter.names:
+        for name in base.names:
             vector = source.adapter.task_vector(name, base)
-            state[name] = state[name].float() + dense(vector)
+            if vector is not None:
+                state[name] = state[name].float() + dense(vector)
     return model_from_state(base, state), load_tokenizer(base.path)
 
 

@@ -1,7 +1,8 @@
 """From what a person writes for a model to the files it means.
 
 A reference is a folder (a full model, or a bare adapter), `base+adapter`, the name of a model that
-ships with the course (`task_api_persona`), or a hub id (`org/name`, `org/name@revision`).
+ships with the course (`task_api_persona`), or a hub id (`org/name`, `org/name@revision`,
+`org/name/folder`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mergelab.checkpoints.adapter import Adapter
 from mergelab.checkpoints.checkpoint import Checkpoint
+from mergelab.checkpoints.hub import download, short_name
 from mergelab.errors import UserError
 from mergelab.paths import data_path
 
@@ -38,8 +40,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        """A short name for tables: the folder's."""
-        return self.path.name
+        """A short name for tables: the folder's, or the repository's on the hub."""
+        return short_name(self.path)
 
     @property
     def fingerprint(self) -> str:
@@ -50,11 +52,13 @@ class Source:
 class References:
     """Resolves references; relative paths are looked for in `folders`, first to last.
 
-    The same folder is opened once, so that two adapters on one base share its headers.
+    The same folder is opened once, so that two adapters on one base share its headers. Weights
+    stored as pickles are read only with `allow_pickle`.
     """
 
-    def __init__(self, folders: Sequence[Path] = (Path(),)) -> None:
+    def __init__(self, folders: Sequence[Path] = (Path(),), *, allow_pickle: bool = False) -> None:
         self.folders = [Path(folder) for folder in folders]
+        self.allow_pickle = allow_pickle
         self._checkpoints: dict[Path, Checkpoint] = {}
 
     def source(self, reference: str) -> Source:
@@ -67,7 +71,7 @@ class References:
                 raise UserError(f"'{reference}': write base+adapter, a full model first")
             return Source(reference, adapter=adapter.adapter, base=base.model)
         if (folder / "adapter_config.json").exists():
-            adapter = Adapter(folder)
+            adapter = Adapter(folder, allow_pickle=self.allow_pickle)
             return Source(reference, adapter=adapter, base=self._own_base(adapter))
         if (folder / "config.json").exists():
             return Source(reference, model=self.checkpoint(folder))
@@ -79,7 +83,7 @@ class References:
         """The full model in `folder`, opened once."""
         key = folder.resolve()
         if key not in self._checkpoints:
-            self._checkpoints[key] = Checkpoint(folder)
+            self._checkpoints[key] = Checkpoint(folder, allow_pickle=self.allow_pickle)
         return self._checkpoints[key]
 
     def _folder(self, reference: str, optional: bool = False) -> Path | None:
@@ -98,11 +102,21 @@ class References:
                     continue
         if optional:
             return None
-        looks_like_path = text.startswith((".", "/", "~")) or text.count("/") != 1
-        if looks_like_path:
+        if self._is_path(text):
             places = " or ".join(dict.fromkeys(str(f.absolute()) for f in self.folders))
             raise UserError(f"model '{reference}': no such folder (looked in {places})")
-        return _download(text)
+        return download(text, allow_pickle=self.allow_pickle)
+
+    def _is_path(self, text: str) -> bool:
+        """Whether a name that no folder has can only be a folder's, and no hub id."""
+        name = text.partition("@")[0]
+        first = name.partition("/")[0]
+        return (
+            text.startswith((".", "/", "~"))
+            or "/" not in name
+            # a longer name starts with a repository, unless it starts with a folder here
+            or (name.count("/") > 1 and any(os.path.isdir(f / first) for f in self.folders))
+        )
 
     def _own_base(self, adapter: Adapter) -> Checkpoint | None:
         """The base an adapter's config names, found upwards from the adapter or from here.
@@ -131,29 +145,7 @@ class References:
             raise UserError(f"{source.path}: names no base model; {hint}")
         if name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise UserError(f"{source.path}: its base '{name}' is not found here; {hint}")
-        return self.checkpoint(_download(name))
-
-
-def _download(reference: str) -> Path:
-    """The local snapshot of a hub repository (`org/name` or `org/name@revision`)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name, _, revision = reference.partition("@")
-    try:
-        path = snapshot_download(
-            name,
-            revision=revision or None,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md"],
+        revision = source.adapter.config.get("revision")
+        return self.checkpoint(
+            download(f"{name}@{revision}" if revision else name, allow_pickle=self.allow_pickle)
         )
-    except HFValidationError:
-        raise UserError(f"model '{reference}': neither a folder here nor a hub id") from None
-    except (LocalEntryNotFoundError, OSError, HfHubHTTPError) as error:
-        reason = "the hub cannot be reached"
-        if isinstance(error, HfHubHTTPError) and error.response is not None:
-            reason = f"the hub answered {error.response.status_code}"
-        raise UserError(
-            f"model '{reference}': no folder of that name here, and {reason}; "
-            "check the spelling and the connection, or give a local folder"
-        ) from None
-    return Path(path)

@@ -126,6 +126,12 @@ class SafetensorsFile:
         data = self._bytes(entry.start + start * width, (stop - start) * width)
         return data.view(entry.dtype).reshape(stop - start, columns)
 
+    def middle(self, name: str, count: int) -> bytes:
+        """Up to `count` bytes from the middle of a tensor."""
+        entry = self.entries[name]
+        start = entry.start + max(0, (entry.nbytes - count) // 2)
+        return bytes(self._bytes(start, min(count, entry.nbytes)).numpy())
+
     def _bytes(self, start: int, count: int) -> Tensor:
         began = time.perf_counter()
         buffer = torch.empty(count, dtype=torch.uint8)

@@ -57,24 +57,28 @@ class _Place:
 
 
 class CheckpointWriter:
-    """Writes `slots` as one safetensors file, or as shards of at most `max_shard_bytes`.
+    """Writes `slots` as one safetensors file `name`, or as shards of at most `max_shard_bytes`.
 
     `write`, or `write_part` for runs of entries, may be called in any order; `close` makes sure
     that all came.
     """
 
     def __init__(
-        self, folder: Path, slots: Sequence[Slot], max_shard_bytes: int = MAX_SHARD_BYTES
+        self,
+        folder: Path,
+        slots: Sequence[Slot],
+        max_shard_bytes: int = MAX_SHARD_BYTES,
+        name: str = "model",
     ) -> None:
         self.folder = folder
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
         self._descriptors: list[int] = []
         shards = _into_shards(slots, max_shard_bytes)
-        names = ["model.safetensors"]
+        names = [f"{name}.safetensors"]
         if len(shards) > 1:
             count = len(shards)
-            names = [f"model-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
+            names = [f"{name}-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
         weight_map = {}
         for file_name, shard in zip(names, shards, strict=True):
             try:
@@ -87,7 +91,7 @@ class CheckpointWriter:
             total = sum(slot.nbytes for slot in slots)
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             text = json.dumps(index, indent=2, sort_keys=True)
-            (folder / "model.safetensors.index.json").write_text(text + "\n")
+            (folder / f"{name}.safetensors.index.json").write_text(text + "\n")
 
     def _lay_out(self, file_name: str, shard: Sequence[Slot]) -> None:
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}

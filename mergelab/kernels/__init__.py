@@ -1,7 +1,7 @@
 """Merging one tensor on the device it lies on, and counting what happened to it."""
 
 from mergelab.kernels.counting import Counts, opposed
-from mergelab.kernels.stages import tiles
+from mergelab.kernels.operands import tiles
 from mergelab.kernels.tiled import Merge, TiledMerge
 
 __all__ = ["Counts", "Merge", "TiledMerge", "opposed", "tiles"]

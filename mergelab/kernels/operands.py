@@ -7,15 +7,18 @@ from a product of LoRA factors is its own business.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mergelab.methods.factors import Factors
+
+TILE_ENTRIES = 1 << 18  # 1 MiB of fp32: a few of these stay in a core's cache
 
 
 class Operand(Protocol):
@@ -34,6 +37,18 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     ((4, 3), (1, 5), (1, 1), (6, 7))
     """
     return (math.prod(shape[:-1]), shape[-1]) if shape else (1, 1)
+
+
+def tiles(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The runs of rows in which a tensor of this shape is merged; they depend on nothing else.
+
+    >>> list(tiles((5, 2**17)))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    rows, columns = as_matrix(shape)
+    step = max(1, TILE_ENTRIES // max(columns, 1))
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
 
 
 def dense(operand: Operand) -> Tensor:
@@ -135,3 +150,13 @@ def on_device(operand: Operand, device: torch.device) -> Operand:
     if isinstance(operand, LowRank):
         return LowRank(operand.b.to(device), operand.a.to(device))
     return Rowwise(operand.shape, (operand,), lambda values, _: values.to(device))
+
+
+def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some named values that a function has a parameter for.
+
+    >>> accepted(as_matrix, {"shape": (2, 3), "density": 0.5})
+    {'shape': (2, 3)}
+    """
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in values.items() if name in names}

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from mergelab.kernels import stages
+from mergelab.kernels.combining import GramSum, combine, factors_of
 from mergelab.kernels.counting import Counts, count
-from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros
+from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros, tiles
+from mergelab.kernels.preparing import prepare
 from mergelab.methods.concat import concat
 from mergelab.methods.declaration import Method
 from mergelab.methods.factors import Factors
@@ -69,15 +70,13 @@ class TiledMerge:
                 Remembered(Rowwise(change.shape, (self._base, change), _plus))
                 for change in self._changes
             ]
-        self._gram = stages.GramSum(self._changes)
+        self._gram = GramSum(self._changes)
         if merge.in_weights:
-            self._weight_gram = stages.GramSum(self._operands)
-        self._prepared = stages.prepare(
+            self._weight_gram = GramSum(self._operands)
+        self._prepared = prepare(
             method, self._operands, merge.settings, merge.per_source, merge.seed, merge.streams
         )
-        self.result = stages.combine(
-            method, self._prepared, merge.settings, merge.per_source, self._base
-        )
+        self.result = combine(method, self._prepared, merge.settings, merge.per_source, self._base)
 
     def parts(self) -> Iterator[tuple[int, int, Tensor]]:
         """The merged weights in fp32, `[rows, columns]`, with the first row and the one after.
@@ -86,7 +85,7 @@ class TiledMerge:
         """
         in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
         self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
-        for start, stop in stages.tiles(self.result.shape):
+        for start, stop in tiles(self.result.shape):
             merged = self.result.rows(start, stop)
             changes = [change.rows(start, stop) for change in self._changes]
             left = changes if in_weights else [p.rows(start, stop) for p in self._prepared]
@@ -120,9 +119,7 @@ class TiledMerge:
         summed = method.coefficients and not method.prepare and not self.merge.in_weights
         if not summed or not changes or not all(isinstance(c, Factors) for c in changes):
             return None
-        factors = stages.factors_of(
-            method, self._changes, self.merge.settings, self.merge.per_source
-        )
+        factors = factors_of(method, self._changes, self.merge.settings, self.merge.per_source)
         pairs = zip(self._changes, factors, strict=True)
         weights = [f for change, f in pairs if not isinstance(change.operand, Zeros)]
         return concat(changes, weights)

@@ -29,6 +29,7 @@ from mergelab.methods.dare import dare, dare_linear, dare_ties, drop, keep_mask
 from mergelab.methods.declaration import Method, Parameter
 from mergelab.methods.della import della, della_linear, keep_probability, magprune
 from mergelab.methods.factors import Delta, Factors
+from mergelab.methods.factorwise import merge_factors
 from mergelab.methods.iso_c import iso_c
 from mergelab.methods.knots_ties import knots_ties
 from mergelab.methods.linear import linear, task_arithmetic
@@ -38,7 +39,8 @@ from mergelab.methods.sce import sce
 from mergelab.methods.slerp import angle, slerp
 from mergelab.methods.spherical import karcher, multislerp, nuslerp
 from mergelab.methods.swap import arcee_fusion, nearswap
-from mergelab.methods.ties import disjoint_merge, elect_sign, kept_count, ties, trim
+from mergelab.methods.ties import disjoint_merge, elect_sign, ties
+from mergelab.methods.trimming import kept_count, norm_ratio, trim
 from mergelab.methods.tsv_merge import tsv_merge
 
 REGISTRY: dict[str, Method] = {
@@ -94,9 +96,11 @@ __all__ = [
     "linear",
     "magnitude_prune",
     "magprune",
+    "merge_factors",
     "model_stock",
     "multislerp",
     "nearswap",
+    "norm_ratio",
     "nuslerp",
     "sce",
     "slerp",

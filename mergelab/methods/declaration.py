@@ -35,7 +35,7 @@ class Parameter:
     help: str
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
     per_source: bool = False
     whole: bool = False
     key: str = ""
@@ -49,8 +49,11 @@ class Parameter:
     def problem(self, value: Any) -> str | None:
         """What is wrong with `value`, or None if it is allowed."""
         if self.choices:
-            allowed = ", ".join(self.choices)
-            return None if value in self.choices else f"must be one of {allowed}, got {value!r}"
+            allowed = ", ".join(str(c).lower() for c in self.choices)
+            found = any(
+                value == c and type(value) is type(c) for c in self.choices
+            )  # 1 is not true
+            return None if found else f"must be one of {allowed}, got {value!r}"
         if isinstance(self.default, bool):
             return None if isinstance(value, bool) else f"must be true or false, got {value!r}"
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -142,6 +142,14 @@ NORMALIZE = Parameter(
 NORMALIZE_SUM = replace(
     NORMALIZE, default=False, source="mergekit's normalize; Ilharco et al. 2023 only add"
 )
+SPACE = Parameter(
+    "space",
+    "auto",
+    "what is averaged: full weights, the changes made to the base, or the adapters' factors A and "
+    "B each by itself (auto: changes where there is a base)",
+    choices=("auto", "weights", "task_vectors", "factors"),
+    source="mergekit: weights; PEFT: factors",
+)
 
 METHODS = (
     Method(
@@ -152,7 +160,7 @@ METHODS = (
         by_entry=True,
         summary="weighted average; a quick baseline that ignores conflicts",
         paper="Wortsman et al. 2022, arXiv 2203.05482",
-        parameters=(WEIGHT, NORMALIZE),
+        parameters=(WEIGHT, NORMALIZE, SPACE),
         needs_base=False,
     ),
     Method(

@@ -40,13 +40,32 @@ def select(deltas: Sequence[Tensor] | Tensor, select_topk: float) -> list[Tensor
     return [torch.where(variance >= threshold, t, torch.zeros_like(t)) for t in tau]
 
 
-def sce(deltas: Sequence[Tensor] | Tensor, *, select_topk: float = 1.0) -> Tensor:
+def energy_weights(deltas: Sequence[Tensor], energy_floor: float = 0.0) -> list[float]:
+    """Each task vector's share of the sum of their mean squares.
+
+    Alike where that sum is 0 or below `energy_floor`.
+
+    Source: Wan et al. 2024, section 3.3, step C.
+
+    >>> energy_weights([torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])])
+    [0.9, 0.1]
+    """
+    energy = [float(t.double().square().sum()) / max(t.numel(), 1) for t in deltas]
+    total = sum(energy)
+    if total == 0 or total < energy_floor:
+        return [1 / len(energy)] * len(energy)
+    return [e / total for e in energy]
+
+
+def sce(
+    deltas: Sequence[Tensor] | Tensor, *, select_topk: float = 1.0, energy_floor: float = 0.0
+) -> Tensor:
     """Merged task vector: select, weight by energy, erase the minority sign, average.
 
     `deltas`: N task vectors of one shape; the result has their shape and dtype and is to be added
-    to the base. Weights are each selected task vector's share of the sum of squares (alike where
-    all are zero); the sign of the unweighted sum is kept (an exact draw counts as plus, as in
-    mergekit); the mean is over the weights of what agrees.
+    to the base. Weights are each selected task vector's `energy_weights`; the sign of the
+    unweighted sum is kept (an exact draw counts as plus, as in mergekit); the mean is over the
+    weights of what agrees, taken for no less than `energy_floor`.
 
     Raises `ValueError` as `select` does.
 
@@ -56,9 +75,7 @@ def sce(deltas: Sequence[Tensor] | Tensor, *, select_topk: float = 1.0) -> Tenso
     tensor([1.0000, 0.5000])
     """
     tau = select(deltas, select_topk)
-    energy = [float(t.double().square().sum()) for t in tau]
-    total = sum(energy)
-    weights = [e / total if total else 1 / len(tau) for e in energy]
+    weights = energy_weights(tau, energy_floor)
     sign = weighted_sum(tau, [1.0] * len(tau)).sign()
     sign = torch.where(sign == 0, torch.ones_like(sign), sign)
     merged, share = torch.zeros_like(tau[0]), torch.zeros_like(tau[0])
@@ -66,6 +83,7 @@ def sce(deltas: Sequence[Tensor] | Tensor, *, select_topk: float = 1.0) -> Tenso
         agrees = delta.sign() == sign
         merged = merged + torch.where(agrees, delta * weight, torch.zeros_like(delta))
         share = share + agrees * weight
+    share = share.clamp(min=energy_floor)
     merged = torch.where(share > 0, merged / share, torch.zeros_like(merged))
     return merged.to(common_dtype(deltas))
 
@@ -85,6 +103,15 @@ METHODS = (
                 low=0.0,
                 high=1.0,
                 source="Wan et al. 2024 (arXiv 2408.07990), step S",
+            ),
+            Parameter(
+                "energy_floor",
+                0.0,
+                "mean squares that sum to less than this count as equal, and no share of them "
+                "that is divided by counts for less",
+                low=0.0,
+                source="paper: none; mergekit: 1e-6, which the small changes of usual fine-tunes "
+                "do not reach",
             ),
         ),
         resolves_conflicts=True,

@@ -1,16 +1,15 @@
 """TIES: trim the small changes, elect one sign per entry, average what agrees.
 
 Yadav et al. 2023, "TIES-Merging: Resolving interference when merging models", arXiv 2306.01708,
-algorithm 1. The three steps are three functions; `ties` is one after the other.
+algorithm 1. The three steps are three functions; `ties` is one after the other. (The first is in
+`trimming`, because other methods start with it too.)
 
 Where the paper's code, mergekit and PEFT differ, the defaults here are: trim each tensor by
 itself, keep every tie at the threshold, elect by weighted mass, give an exact draw no sign.
 """
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,78 +25,10 @@ from mergelab.methods.declaration import (
     per_source,
 )
 from mergelab.methods.linear import weighted_sum
+from mergelab.methods.trimming import TRIM_PARAMETERS, trim
 
-
-def kept_count(size: int, density: float) -> int:
-    """How many of `size` entries trim keeps.
-
-    `floor(density * size + 0.5)`, and at least 1 if density > 0.
-
-    Raises `ValueError` if `density` lies outside [0, 1].
-
-    >>> kept_count(10, 0.25), kept_count(10, 0.01), kept_count(10, 0.0)
-    (3, 1, 0)
-    """
-    if not 0.0 <= density <= 1.0:
-        raise ValueError(f"density must lie between 0 and 1, got {density}")
-    if density == 0 or size == 0:
-        return 0
-    return min(size, max(1, math.floor(density * size + 0.5)))
-
-
-def kth_largest(values: Tensor, k: int) -> float:
-    """The k-th largest of all entries, `1 <= k <= n`, found by selection rather than sorting.
-
-    NumPy's partition uses the processor's vector instructions and is many times faster than
-    `torch.kthvalue` on a CPU; elsewhere `kthvalue` saves the way back.
-
-    >>> kth_largest(torch.tensor([[3.0, 1.0], [2.0, 5.0]]), 2)
-    3.0
-    """
-    flat = values.flatten()
-    place = flat.numel() - k
-    if flat.device.type != "cpu":
-        return float(flat.kthvalue(place + 1).values)
-    return float(np.partition(computing(flat).detach().numpy(), place)[place])
-
-
-def trim(delta: Tensor, density: float) -> Tensor:
-    """Keep the largest entries by magnitude, set the others to zero.
-
-    `delta`: a task vector of any shape, trimmed as one flat vector. `density`: the fraction kept,
-    in [0, 1]: `k = floor(density * n + 0.5)` entries, at least one if density > 0; the threshold
-    is the k-th largest magnitude and every entry at or above it stays, ties too. Returns a new
-    tensor of the same shape and dtype; nothing is rescaled.
-
-    Raises `ValueError` if `density` lies outside [0, 1].
-
-    Source: TIES-Merging, algorithm 1, step 1.
-
-    >>> trim(torch.tensor([0.002, -0.001, 0.150, -0.200]), 0.5)
-    tensor([ 0.0000,  0.0000,  0.1500, -0.2000])
-    """
-    k = kept_count(delta.numel(), density)
-    if k == 0:
-        return torch.zeros_like(delta)
-    if k == delta.numel():
-        return delta.clone()
-    return keep_between(delta, kth_largest(delta.abs(), k))
-
-
-def keep_between(delta: Tensor, low: float, high: float = math.inf) -> Tensor:
-    """Keep the entries whose magnitude lies between `low` and `high`, both included.
-
-    `delta`: a tensor of any shape, or a part of one: the bounds are those of the whole. Returns a
-    new tensor of the same shape and dtype, zero elsewhere.
-
-    >>> keep_between(torch.tensor([0.002, -0.001, 0.150, -0.200]), 0.150)
-    tensor([ 0.0000,  0.0000,  0.1500, -0.2000])
-    """
-    magnitude = delta.abs()
-    inside = magnitude >= low
-    if high < math.inf:
-        inside &= magnitude <= high
-    return torch.where(inside, delta, torch.zeros_like(delta))
+ELECTIONS = ("mass", "mass_unweighted", "count", "count_unweighted")
+DIVISORS = ("weights", "signed_weights", "count", "none")
 
 
 def elect_sign(
@@ -106,6 +37,7 @@ def elect_sign(
     *,
     election: str = "mass",
     zero_sign: str = "zero",
+    majority: float | None = None,
 ) -> Tensor:
     """Elect one sign per entry: the side with the greater total.
 
@@ -113,9 +45,11 @@ def elect_sign(
     default. Returns a tensor of that shape holding -1, 0 or +1.
 
     `election`: "mass" takes the sign of `sum(w_i * tau_i)`; "mass_unweighted" that of
-    `sum(tau_i)`; "count" lets each source cast one vote, the sign of `w_i * tau_i`.
-    `zero_sign` says what an exact draw elects: "zero" (no sign: the merged entry will be 0),
-    "positive", or "majority" (the sign that most entries of this tensor elected).
+    `sum(tau_i)`; "count" lets each source cast one vote, the sign of `w_i * tau_i`;
+    "count_unweighted" that of `tau_i`. `zero_sign` says what an exact draw elects: "zero" (no
+    sign: the merged entry will be 0), "positive", or "majority" (the sign that most entries
+    elected: `majority` where it is given, because these are parts of something larger, else that
+    of these entries).
 
     Raises `ValueError` if shapes differ, the number of weights is not N, or a choice is unknown.
 
@@ -127,27 +61,32 @@ def elect_sign(
     >>> elect_sign(tau, election="count")
     tensor([ 1., -1.])
     """
+    if election not in ELECTIONS:
+        raise ValueError(f"election must be one of {', '.join(ELECTIONS)}, got {election!r}")
     tau = as_deltas(deltas)
     weight = per_source(weights, len(tau), 1.0)
-    if election == "mass":
-        total = weighted_sum(tau, weight)
-    elif election == "mass_unweighted":
-        total = weighted_sum(tau, [1.0] * len(tau))
-    elif election == "count":
-        total = weighted_sum(
-            [(d * w).sign() for d, w in zip(tau, weight, strict=True)], [1.0] * len(tau)
-        )
-    else:
-        raise ValueError(f"election must be mass, mass_unweighted or count, got {election!r}")
-    sign = total.sign()
+    if is_unweighted(election):
+        weight = [1.0] * len(tau)
+    if election.startswith("count"):
+        tau, weight = [(d * w).sign() for d, w in zip(tau, weight, strict=True)], [1.0] * len(tau)
+    sign = weighted_sum(tau, weight).sign()
     if zero_sign == "positive":
         sign = torch.where(sign == 0, torch.ones_like(sign), sign)
     elif zero_sign == "majority":
-        majority = sign.sum().sign()
-        sign = torch.where(sign == 0, majority.expand_as(sign), sign)
+        most = sign.sum().sign() if majority is None else torch.full_like(sign, majority)
+        sign = torch.where(sign == 0, most.expand_as(sign), sign)
     elif zero_sign != "zero":
         raise ValueError(f"zero_sign must be zero, positive or majority, got {zero_sign!r}")
     return sign.to(common_dtype(deltas))
+
+
+def is_unweighted(election: str) -> bool:
+    """Whether sources vote by the sign of `tau_i`, whatever their weight.
+
+    >>> is_unweighted("mass"), is_unweighted("mass_unweighted")
+    (False, True)
+    """
+    return election.endswith("_unweighted")
 
 
 def disjoint_merge(
@@ -156,6 +95,7 @@ def disjoint_merge(
     weights: Sequence[float] | None = None,
     *,
     divisor: str = "weights",
+    unweighted: bool = False,
 ) -> Tensor:
     """Weighted mean, entry by entry, of the sources that agree with the elected sign.
 
@@ -164,8 +104,10 @@ def disjoint_merge(
     `w_i * tau_i` has the elected sign; the entry becomes `sum(w_i * tau_i) / sum(|w_i|)` over
     those sources, and 0 where none takes part. The result has the deltas' shape and dtype.
 
-    `divisor`: "weights" divides by the agreeing weights, "count" by how many agree, "none" not
-    at all.
+    `divisor`: "weights" divides by the agreeing weights, "signed_weights" by their sum as it is
+    (not at all where that is 0), "count" by how many agree, "none" not at all. `unweighted`: a
+    source takes part where `tau_i` has the elected sign, for elections without weights; the two
+    differ for negative weights only.
 
     Raises `ValueError` if shapes differ, the number of weights is not N, or `divisor` is unknown.
 
@@ -181,18 +123,18 @@ def disjoint_merge(
         raise ValueError(
             f"sign must have the task vectors' shape {tuple(tau[0].shape)}, got {tuple(sign.shape)}"
         )
-    if divisor not in ("weights", "count", "none"):
-        raise ValueError(f"divisor must be weights, count or none, got {divisor!r}")
+    if divisor not in DIVISORS:
+        raise ValueError(f"divisor must be one of {', '.join(DIVISORS)}, got {divisor!r}")
     elected = computing(sign).sign()
     total = torch.zeros_like(tau[0])
     share = torch.zeros_like(tau[0])
     for delta, w in zip(tau, weight, strict=True):
         term = delta * w
-        agrees = (term.sign() == elected) & (elected != 0)
+        agrees = ((delta if unweighted else term).sign() == elected) & (elected != 0)
         total = total + torch.where(agrees, term, torch.zeros_like(term))
-        share = share + agrees * (abs(w) if divisor == "weights" else 1.0)
+        share = share + agrees * {"weights": abs(w), "signed_weights": w}.get(divisor, 1.0)
     if divisor != "none":
-        total = torch.where(share > 0, total / share, torch.zeros_like(total))
+        total = total / torch.where(share != 0, share, torch.ones_like(share))
     return total.to(common_dtype(deltas))
 
 
@@ -202,6 +144,8 @@ def ties(
     weights: Sequence[float] | None = None,
     lam: float = 1.0,
     *,
+    trim_count: str = "round",
+    rescale: bool | str = False,
     election: str = "mass",
     zero_sign: str = "zero",
     divisor: str = "weights",
@@ -222,7 +166,10 @@ def ties(
     """
     tau = as_deltas(deltas)
     densities = per_source(density, len(tau), 1.0)
-    trimmed = [trim(d, fraction) for d, fraction in zip(tau, densities, strict=True)]
+    trimmed = [
+        trim(d, fraction, trim_count=trim_count, rescale=rescale)
+        for d, fraction in zip(tau, densities, strict=True)
+    ]
     merged = elect_and_merge(trimmed, weights, lam, election, zero_sign, divisor)
     return merged.to(common_dtype(deltas))
 
@@ -234,40 +181,54 @@ def elect_and_merge(
     election: str = "mass",
     zero_sign: str = "zero",
     divisor: str = "weights",
+    majority: float | None = None,
 ) -> Tensor:
     """The second and third step of TIES, on task vectors already trimmed or dropped.
 
-    Shapes, dtypes and errors as in `ties`.
+    Sources vote and agree by the sign of `w_i * tau_i`, or of `tau_i` in an unweighted election.
+    Shapes, dtypes and errors as in `ties`, `majority` as in `elect_sign`.
 
     >>> elect_and_merge([torch.tensor([0.5, 0.0]), torch.tensor([-0.2, 0.1])], lam=2.0)
     tensor([1.0000, 0.2000])
     """
-    sign = elect_sign(deltas, weights, election=election, zero_sign=zero_sign)
-    return disjoint_merge(deltas, sign, weights, divisor=divisor) * lam
+    sign = elect_sign(deltas, weights, election=election, zero_sign=zero_sign, majority=majority)
+    merged = disjoint_merge(
+        deltas, sign, weights, divisor=divisor, unweighted=is_unweighted(election)
+    )
+    return merged * lam
 
 
 ELECTION = Parameter(
     "election",
     "mass",
     "how a sign is elected: by weighted mass, unweighted mass, or one vote per source",
-    choices=("mass", "mass_unweighted", "count"),
-    source="paper: unweighted mass; mergekit: weighted sum or count; PEFT: total or frequency",
+    choices=ELECTIONS,
+    source="paper: mass_unweighted; mergekit: mass; PEFT: mass_unweighted (its total) "
+    "or count_unweighted (its frequency)",
 )
 ZERO_SIGN = Parameter(
     "zero_sign",
     "zero",
-    "what an exact draw elects: no sign, the tensor's majority sign, or plus",
+    "what an exact draw elects: no sign, the majority sign of what is trimmed together, or plus",
     choices=("zero", "majority", "positive"),
     source="paper: majority; mergekit and PEFT: positive",
 )
 DIVISOR = Parameter(
     "divisor",
     "weights",
-    "what the agreeing sum is divided by: the agreeing weights, their count, or nothing",
-    choices=("weights", "count", "none"),
-    source="paper and PEFT: count; mergekit: weights, or none with normalize: false",
+    "what the agreeing sum is divided by: the agreeing weights, without or with their signs, "
+    "their count, or nothing",
+    choices=DIVISORS,
+    source="paper and PEFT: count; mergekit: signed_weights, or none with normalize: false",
 )
 SIGN_PARAMETERS = (ELECTION, ZERO_SIGN, DIVISOR)
+SPACE = Parameter(
+    "space",
+    "task_vectors",
+    "what is merged: the changes to the weights, or the adapters' factors A and B each by itself",
+    choices=("task_vectors", "factors"),
+    source="PEFT: factors; its kinds that end in _svd: task_vectors",
+)
 
 METHODS = (
     Method(
@@ -278,7 +239,7 @@ METHODS = (
         by_entry=True,
         summary="trim small changes, elect a sign per entry, average what agrees",
         paper="Yadav et al. 2023, arXiv 2306.01708",
-        parameters=(WEIGHT, DENSITY, LAMBDA, *SIGN_PARAMETERS),
+        parameters=(WEIGHT, DENSITY, LAMBDA, *TRIM_PARAMETERS, *SIGN_PARAMETERS, SPACE),
         resolves_conflicts=True,
     ),
 )

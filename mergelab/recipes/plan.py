@@ -16,12 +16,14 @@ import torch
 from mergelab.checkpoints import Checkpoint, References, Source, layer_index, with_layer
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY, Method
+from mergelab.recipes.compat import preset
 from mergelab.recipes.schema import ModelEntry, Recipe, SliceSource
 from mergelab.recipes.settings import (
     Position,
     Scope,
     check_parameters,
     filters_in,
+    is_before_layers,
     resolve,
 )
 
@@ -95,9 +97,10 @@ class _Planner:
     def __init__(self, recipe: Recipe, references: References, dtype: str | None) -> None:
         self.recipe = recipe
         self.method = REGISTRY[recipe.merge_method]
+        self.preset = preset(recipe.compat, recipe.merge_method)
         self.references = references
         self.dtype = _DTYPES.get(dtype or recipe.out_dtype or recipe.dtype or "")
-        self.notes: list[str] = []
+        self.notes: list[str] = [self.preset.note] if self.preset.note else []
         self.sources: list[Source] = []
         self._numbers: dict[str, int] = {}
 
@@ -198,6 +201,7 @@ class _Planner:
     def _check_count(self) -> None:
         for names in self._source_sets():
             count, low, high = len(names), self.method.min_sources, self.method.max_sources
+            low = max(low, self.preset.min_sources)
             if count == 0:
                 raise UserError("the only model listed is the base; add those to merge into it")
             if count < low or (high is not None and count > high):
@@ -214,9 +218,15 @@ class _Planner:
         ]
 
     def _space(self, first: Source | None) -> str:
+        asked = self.recipe.parameters.get("space") or self.preset.defaults.get("space", "auto")
+        if asked == "factors":
+            if all(source.adapter for source in self.sources):
+                return "factors"
+            if "space" in self.recipe.parameters:
+                raise UserError("space: factors needs adapters; write 'space: task_vectors'")
+            asked = "auto"
         if self.method.needs_base:
             return "task_vectors"
-        asked = self.recipe.parameters.get("space", "auto")
         if asked == "task_vectors" and self.base is None:
             raise UserError("space: task_vectors needs a base; add 'base_model: ' to the recipe")
         if asked == "auto":
@@ -349,15 +359,15 @@ class _Planner:
     def _tensors(self, groups: Sequence[_Group], layers: int) -> list[TensorPlan]:
         plans = []
         for name in _by_layer(self.skeleton).get(None, []):
-            at = Position.of(name, None, layers)
-            plans.append(self._tensor(groups[0] if at.depth == 0 else groups[-1], at))
+            at = Position.of(name, None, layers, self.preset)
+            plans.append(self._tensor(groups[0] if is_before_layers(name) else groups[-1], at))
         done = 0
         for group in groups:
             number, start, _ = group.members[0]
             by_layer = _by_layer(self.sources[number].model or self.base)
             for i in range(group.length):
                 for name in by_layer.get(start + i, []):
-                    at = Position.of(name, i, group.length)
+                    at = Position.of(name, i, group.length, self.preset)
                     at = Position(with_layer(name, done + i), at.depth)
                     plans.append(self._tensor(group, at, done + i, i))
             done += group.length
@@ -387,9 +397,15 @@ class _Planner:
             dtype=self.dtype if self.dtype and entry.dtype.is_floating_point else entry.dtype,
             base=base,
             inputs=inputs,
-            settings={p.name: resolve(p, general, at) for p in declared if not p.per_source},
+            settings={
+                p.name: resolve(p, general, at, self.preset) for p in declared if not p.per_source
+            },
             per_source=tuple(
-                {p.name: resolve(p, [own, *general], at) for p in declared if p.per_source}
+                {
+                    p.name: resolve(p, [own, *general], at, self.preset)
+                    for p in declared
+                    if p.per_source
+                }
                 for own in single
             ),
         )

@@ -94,6 +94,7 @@ class Recipe(_Strict):
     """A merge, as written in YAML: the method, the models or slices, and their parameters."""
 
     merge_method: str
+    compat: Literal["paper", "mergekit", "peft"] | None = None
     models: list[ModelEntry] | None = None
     slices: list[Slice] | None = None
     base_model: str | None = None

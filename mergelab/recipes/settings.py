@@ -6,7 +6,7 @@ for one model beats what is said for a slice, which beats what is said for the w
 
 Tensors outside the layers: a list's first value holds for the embeddings, which come before the
 first layer, and its last value for the final norm and the head, which come after the last one.
-(mergekit gives them all the first value.)
+(mergekit gives them all the first value; `compat: mergekit` does so too.)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from mergelab.errors import UserError
 from mergelab.methods import Method, Parameter
+from mergelab.recipes.compat import Preset
 from mergelab.recipes.schema import IGNORED_PARAMETERS, suggestion
 
 Scope = tuple[str, Mapping[str, Any]]  # where it is written, and the parameters written there
@@ -30,17 +31,35 @@ class Position:
     depth: float
 
     @classmethod
-    def of(cls, name: str, layer: int | None, layers: int) -> Position:
+    def of(
+        cls,
+        name: str,
+        layer: int | None,
+        layers: int,
+        preset: Preset = Preset(),
+    ) -> Position:
         """Where `name` sits among `layers` layers; `layer` is None outside them.
+
+        Under `compat: mergekit` all that is outside the layers sits at 0, and a single layer at 1.
 
         >>> Position.of("model.norm.weight", None, 4).depth
         1.0
         >>> Position.of("model.layers.1.mlp.up_proj.weight", 1, 3).depth
         0.5
         """
+        first = preset.first_value_outside_layers
         if layer is None:
-            return cls(name, 0.0 if "embed" in name or "wte" in name else 1.0)
-        return cls(name, layer / (layers - 1) if layers > 1 else 0.0)
+            return cls(name, 0.0 if first or is_before_layers(name) else 1.0)
+        return cls(name, layer / (layers - 1) if layers > 1 else float(first))
+
+
+def is_before_layers(name: str) -> bool:
+    """Whether a tensor outside the layers comes before the first one: the embeddings do.
+
+    >>> is_before_layers("model.embed_tokens.weight"), is_before_layers("lm_head.weight")
+    (True, False)
+    """
+    return "embed" in name or "wte" in name
 
 
 def check_parameters(method: Method, scopes: Sequence[Scope], per_source: bool) -> list[str]:
@@ -130,23 +149,30 @@ def _number(value: Any) -> Any:
     return value
 
 
-def resolve(parameter: Parameter, scopes: Sequence[Mapping[str, Any]], at: Position) -> Any:
+def resolve(
+    parameter: Parameter,
+    scopes: Sequence[Mapping[str, Any]],
+    at: Position,
+    preset: Preset = Preset(),
+) -> Any:
     """The value of a parameter for one tensor: the first scope that says something for it.
 
-    `scopes`: from the most particular to the most general. Falls back to the default.
+    `scopes`: from the most particular to the most general. Falls back to the preset's default.
+    Raises `UserError` where the preset has none.
 
     >>> density = Parameter("density", 1.0, "", low=0, high=1, per_source=True)
     >>> resolve(density, [{"density": [0.2, 0.6]}], Position("model.layers.1.x", 0.5))
     0.4
     """
+    keys = [parameter.recipe_key]
+    if parameter.name == "divisor":
+        keys.append("normalize")
     for scope in scopes:
-        if parameter.recipe_key in scope:
-            value = _evaluate(scope[parameter.recipe_key], at)
+        for key in keys:
+            value = _evaluate(scope[key], at) if key in scope else None
             if value is not None:
-                return value
-        if parameter.name == "divisor" and "normalize" in scope:
-            return "weights" if _evaluate(scope["normalize"], at) else "none"
-    return parameter.default
+                return preset.meaning(parameter, value)
+    return preset.default(parameter)
 
 
 def filters_in(parameters: Mapping[str, Any]) -> set[str]:

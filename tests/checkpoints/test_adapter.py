@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import edit_json, llama, peft_delta, save_adapter, save_model
 
 from mergelab.checkpoints import Adapter, Checkpoint
+from mergelab.checkpoints.task_vector import decomposed
 from mergelab.errors import UserError
-from mergelab.kernels.operands import dense
+from mergelab.kernels.operands import InMemory, LowRank, dense
 
 KINDS = {
     "all linear layers": {},
@@ -31,6 +32,46 @@ KINDS = {
         "target_modules": ["o_proj", "embed_tokens", "lm_head"],
         "modules_to_save": ["model.norm"],
     },
+    "MiCA": {"init_lora_weights": "mica", "target_modules": ["q_proj", "embed_tokens"]},
+    "DoRA": {"use_dora": True},
+    "DoRA with rsLoRA and patterns": {
+        "use_dora": True,
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 7, "layers.1.mlp.up_proj": 2},
+        "alpha_pattern": {"v_proj": 32},
+    },
+    "DoRA on embedding and head": {
+        "use_dora": True,
+        "target_modules": ["q_proj", "embed_tokens", "lm_head"],
+        "modules_to_save": ["norm"],
+    },
+    "single tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [41, 3, 7]},
+    "single tokens of embedding and head": {
+        "target_modules": ["q_proj"],
+        "trainable_token_indices": {"embed_tokens": [7, 3], "lm_head": [1]},
+    },
+    "single tokens beside DoRA": {
+        "use_dora": True,
+        "target_modules": ["q_proj"],
+        "trainable_token_indices": [95, 0],
+    },
+}
+# Kinds that change biases, for a base whose linear layers have some.
+BIASES = {
+    "lora_bias": {"lora_bias": True},
+    "lora_bias with patterns": {
+        "lora_bias": True,
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 7},
+        "alpha_pattern": {"up_proj": 32},
+    },
+    "all biases": {"bias": "all", "target_modules": ["q_proj"]},
+    "biases of the layers with factors": {"bias": "lora_only", "target_modules": ["q_proj"]},
+    "all biases beside DoRA": {"bias": "all", "use_dora": True},
+    "biases saved with their module": {
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["layers.1.mlp.up_proj"],
+    },
 }
 
 
@@ -48,6 +89,23 @@ def gpt2(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory):
     return save_model(llama(0, tied=True), tmp_path_factory.mktemp("tied") / "base")
+
+
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory):
+    model = llama(9, attention_bias=True, mlp_bias=True)
+    return save_model(model, tmp_path_factory.mktemp("biased") / "base")
+
+
+def in_half_precision(adapter, dtype):
+    """The adapter with everything but copies of the base's weights stored in half precision."""
+    path = adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file(
+        {name: t if "base_layer.weight" in name else t.to(dtype) for name, t in tensors.items()},
+        path,
+    )
+    return adapter
 
 
 def assert_changes_what_peft_says(base, adapter):
@@ -71,12 +129,54 @@ def test_each_kind_changes_what_peft_says(tiny, tmp_path, kind):
     assert_changes_what_peft_says(tiny.base, save_adapter(tiny.base, tmp_path / "a", 5, **kind))
 
 
+@pytest.mark.parametrize("kind", BIASES.values(), ids=BIASES.keys())
+@pytest.mark.filterwarnings("ignore")
+def test_each_kind_that_changes_biases_changes_what_peft_says(biased, tmp_path, kind):
+    adapter = save_adapter(biased, tmp_path / "a", 5, **kind)
+    assert any(name.endswith(".bias") for name in Adapter(adapter).names)
+    assert_changes_what_peft_says(biased, adapter)
+
+
+@pytest.mark.parametrize("dora", [True, False])
+@pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.filterwarnings("ignore")
-def test_layers_that_store_their_weight_the_other_way_round(gpt2, tmp_path, declared):
+def test_layers_that_store_their_weight_the_other_way_round(gpt2, tmp_path, declared, bias, dora):
     modules = ["c_attn", "c_proj", "c_fc"]
     settings = {"target_modules": modules, "fan_in_fan_out": declared, "r": 3}
+    settings |= {"bias": bias, "use_dora": dora}
     assert_changes_what_peft_says(gpt2, save_adapter(gpt2, tmp_path / "a", 6, **settings))
+
+
+@pytest.mark.parametrize("dora", [True, False])
+@pytest.mark.filterwarnings("ignore")
+def test_a_head_beside_layers_that_store_their_weight_the_other_way_round(tmp_path, dora):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(8)
+    sizes = {"vocab_size": 96, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, tie_word_embeddings=False))
+    base = save_model(model, tmp_path / "base")
+    settings = {"target_modules": ["c_proj", "lm_head"], "fan_in_fan_out": True, "use_dora": dora}
+    assert_changes_what_peft_says(base, save_adapter(base, tmp_path / "a", 6, **settings))
+
+
+HALVES = {
+    "LoRA": {},
+    "DoRA": {"use_dora": True},
+    "embedding": {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True},
+    "modules to save": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "norm"]},
+    "biases": {"lora_bias": True},
+    "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [4, 2]},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", HALVES.values(), ids=HALVES.keys())
+@pytest.mark.filterwarnings("ignore")
+def test_each_kind_stored_in_half_precision_changes_what_peft_says(biased, tmp_path, kind, dtype):
+    adapter = in_half_precision(save_adapter(biased, tmp_path / "a", 5, **kind), dtype)
+    assert_changes_what_peft_says(biased, adapter)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -116,15 +216,16 @@ def test_the_scaling_follows_lora_and_rslora(tiny, tmp_path):
 # Refused by name
 
 REFUSED = {
-    "DoRA": ({"use_dora": True}, "use_dora"),
-    "lora_bias": ({"lora_bias": True}, "lora_bias"),
-    "trained biases": ({"bias": "lora_only"}, "lora_only"),
+    "lora_bias with DoRA": ({"lora_bias": True, "use_dora": True}, "lora_bias"),
+    "lora_bias with trained biases": ({"lora_bias": True, "bias": "all"}, "lora_bias"),
+    "a bias of no kind": ({"bias": "some"}, "'some'"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_16"}, "pissa_niter_16"),
     "OLoRA": ({"init_lora_weights": "olora"}, "olora"),
     "LoftQ": ({"init_lora_weights": "loftq"}, "loftq"),
     "QALoRA": ({"use_qalora": True}, "use_qalora"),
     "layer replication": ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
-    "trainable tokens": ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+    "KaSA": ({"kasa_config": {"beta": 1e-4}}, "kasa_config"),
+    "BD-LoRA": ({"use_bdlora": {"nblocks": 2}}, "use_bdlora"),
     "single parameters": ({"target_parameters": ["mlp.experts"]}, "target_parameters"),
     "activated LoRA": ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens"),
     "another kind": ({"peft_type": "IA3"}, "IA3"),
@@ -153,13 +254,89 @@ def test_ways_to_start_that_leave_the_base_alone_are_read(tiny, tmp_path, start)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_dora_as_peft_saves_it_is_refused(tiny, tmp_path):
+def test_a_dora_adapter_and_its_config_must_agree(tiny, tmp_path):
     adapter = save_adapter(tiny.base, tmp_path / "a", 5, use_dora=True)
-    with pytest.raises(UserError, match="use_dora"):
-        Adapter(adapter)
     edit_json(adapter / "adapter_config.json", use_dora=False)
-    with pytest.raises(UserError, match="lora_magnitude_vector"):
+    with pytest.raises(UserError, match=r"lora_magnitude_vector.*use_dora is off"):
         Adapter(adapter)
+    plain = tiny.copy("persona", tmp_path / "b")
+    edit_json(plain / "adapter_config.json", use_dora=True)
+    with pytest.raises(UserError, match="lacks its lora_magnitude_vector"):
+        Adapter(plain)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dora_adapter_reads_only_the_rows_of_its_base_that_are_asked_for(tiny, tmp_path):
+    adapter = Adapter(save_adapter(tiny.base, tmp_path / "a", 5, use_dora=True))
+    path = tiny.copy("base", tmp_path / "base") / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights, path)
+    name = "model.layers.1.mlp.up_proj.weight"
+    vector = adapter.task_vector(name, Checkpoint(path.parent))
+    whole = dense(vector)
+    weights[name][7:] = math.nan
+    save_file(weights, path)
+    assert vector.rows(2, 7).equal(whole[2:7])
+    assert vector.rows(6, 9).isnan().any()
+
+
+def test_a_row_of_zeros_stays_zero_under_dora():
+    base = InMemory(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    nothing = LowRank(torch.zeros(2, 1), torch.zeros(1, 2))
+    by_rows = decomposed(base, nothing, torch.tensor([2.0, 10.0]))
+    assert dense(by_rows).equal(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    column = InMemory(torch.tensor([[0.0, 3.0], [0.0, 4.0]]))
+    by_columns = decomposed(column, nothing, torch.tensor([2.0, 10.0]), transposed=True)
+    assert dense(by_columns).equal(torch.tensor([[0.0, 3.0], [0.0, 4.0]]))
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        (None, "names no rows"),
+        ([], "names no rows"),
+        ([3, 3], "names no rows"),
+        ([3, -1], "names no rows"),
+        (["3", "7"], "names no rows"),
+        ({"lm_head": [3, 7]}, "names no rows"),
+        ([3, 7, 8], r"shape \[2, 32\].*\[3, 32\]"),
+        ([3, 96], "row 96"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_trained_tokens_that_do_not_fit_their_config_are_named(tiny, tmp_path, indices, words):
+    settings = {"target_modules": ["q_proj"], "trainable_token_indices": [3, 7]}
+    adapter = save_adapter(tiny.base, tmp_path / "a", 5, **settings)
+    edit_json(adapter / "adapter_config.json", trainable_token_indices=indices)
+    with pytest.raises(UserError, match=words):
+        Adapter(adapter).check_against(Checkpoint(tiny.base))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_lora_bias_that_does_not_fit_its_config_is_named(biased, tiny, tmp_path):
+    adapter = save_adapter(biased, tmp_path / "a", 5, lora_bias=True)
+    with pytest.raises(UserError, match=r"\.bias', which the base .* does not have"):
+        Adapter(adapter).check_against(Checkpoint(tiny.base))
+    edit_json(adapter / "adapter_config.json", lora_bias=False)
+    with pytest.raises(UserError, match="lora_bias: False"):
+        Adapter(adapter)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj"], "trainable_token_indices": [9, 4]},
+        {
+            "target_modules": ["q_proj"],
+            "modules_to_save": ["embed_tokens"],
+            "ensure_weight_tying": True,
+        },
+    ],
+    ids=["single tokens", "embedding and head saved together"],
+)
+def test_shared_embeddings_changed_for_both_are_changed_as_peft_says(tied, tmp_path, settings):
+    assert_changes_what_peft_says(tied, save_adapter(tied, tmp_path / "a", 5, **settings))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -169,6 +346,9 @@ def test_dora_as_peft_saves_it_is_refused(tiny, tmp_path):
         {"target_modules": ["q_proj", "embed_tokens"]},
         {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
         {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True},
+        # PEFT merges this one's change into the shared matrix twice
+        {"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True},
     ],
 )
 def test_changed_embeddings_of_a_base_that_shares_them_with_its_head_are_refused(

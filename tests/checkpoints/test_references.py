@@ -57,13 +57,15 @@ def test_one_folder_is_opened_once_however_it_is_written(tiny):
         ("./nowhere", "no such folder"),
         ("/nowhere/at/all", "no such folder"),
         ("nowhere", "no such folder"),
-        ("some/thing/else", "no such folder"),
+        ("here/nowhere/at_all", "no such folder"),
+        ("org/name/../../etc", "neither a folder here nor a hub id"),
         ("org/never-downloaded", "hub"),
         ("org/never-downloaded@v1", "hub"),
         ("not a name/at all!", "neither a folder here nor a hub id"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_one_line(tmp_path, reference, words):
+    (tmp_path / "here").mkdir()
     with pytest.raises(UserError, match=words) as refused:
         References([tmp_path]).source(reference)
     assert f"'{reference}'" in str(refused.value)

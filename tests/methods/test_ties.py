@@ -159,7 +159,7 @@ class TestElectSign:
         assert elect_sign(tau, zero_sign="positive").tolist() == [1.0, -1.0, -1.0]
         assert elect_sign(tau, zero_sign="majority").tolist() == [-1.0, -1.0, -1.0]
 
-    @pytest.mark.parametrize("election", ["mass", "mass_unweighted", "count"])
+    @pytest.mark.parametrize("election", ["mass", "mass_unweighted", "count", "count_unweighted"])
     @given(case=several())
     def test_agrees_with_plain_loops(self, election, case):
         deltas, weights, _ = case
@@ -198,7 +198,7 @@ class TestDisjointMerge:
         # w * tau = +2 and +6, shares 1 and 1
         assert disjoint_merge(tau, torch.tensor([1.0]), [1.0, -1.0]).tolist() == [4.0]
 
-    @pytest.mark.parametrize("divisor", ["weights", "count", "none"])
+    @pytest.mark.parametrize("divisor", ["weights", "signed_weights", "count", "none"])
     @given(case=several())
     def test_agrees_with_plain_loops(self, divisor, case):
         deltas, weights, _ = case
@@ -230,8 +230,8 @@ class TestTies:
         # Means of those that agree: (.08 + .12) / 2; .150; -.30.
         assert ties(tau, 2 / 3).tolist() == pytest.approx([0.10, 0.150, -0.30])
 
-    @pytest.mark.parametrize("election", ["mass", "mass_unweighted", "count"])
-    @pytest.mark.parametrize("divisor", ["weights", "count", "none"])
+    @pytest.mark.parametrize("election", ["mass", "mass_unweighted", "count", "count_unweighted"])
+    @pytest.mark.parametrize("divisor", ["weights", "signed_weights", "count", "none"])
     @given(case=several(), lam=st.sampled_from([1.0, 0.5, -1.0]))
     def test_agrees_with_plain_loops(self, election, divisor, case, lam):
         deltas, weights, kept = case

@@ -37,6 +37,8 @@ def elect(
             total = sum(w * x for w, x in zip(weights, entries, strict=True))
         elif how == "mass_unweighted":
             total = sum(entries)
+        elif how == "count_unweighted":
+            total = sum(sign(x) for x in entries)
         else:
             total = sum(sign(w * x) for w, x in zip(weights, entries, strict=True))
         elected.append(sign(total))
@@ -48,19 +50,25 @@ def disjoint_mean(
     elected: Sequence[int],
     weights: Sequence[float],
     divisor: str = "weights",
+    unweighted: bool = False,
 ) -> Vector:
     merged = []
     for entries, side in zip(zip(*deltas, strict=True), elected, strict=True):
         taking_part = [
             (w, x)
             for w, x in zip(weights, entries, strict=True)
-            if side != 0 and sign(w * x) == side
+            if side != 0 and sign(x if unweighted else w * x) == side
         ]
         if not taking_part:
             merged.append(0.0)
             continue
         total = sum(w * x for w, x in taking_part)
-        by = {"weights": sum(abs(w) for w, _ in taking_part), "count": len(taking_part), "none": 1}
+        by = {
+            "weights": sum(abs(w) for w, _ in taking_part),
+            "signed_weights": sum(w for w, _ in taking_part) or 1,
+            "count": len(taking_part),
+            "none": 1,
+        }
         merged.append(total / by[divisor])
     return merged
 
@@ -75,7 +83,8 @@ def ties(
 ) -> Vector:
     trimmed = [trim(delta, d) for delta, d in zip(deltas, densities, strict=True)]
     elected = elect(trimmed, weights, election)
-    return [lam * x for x in disjoint_mean(trimmed, elected, weights, divisor)]
+    unweighted = election.endswith("unweighted")
+    return [lam * x for x in disjoint_mean(trimmed, elected, weights, divisor, unweighted)]
 
 
 def weighted_sum(deltas: Sequence[Sequence[float]], weights: Sequence[float]) -> Vector:

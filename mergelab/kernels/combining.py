@@ -1,14 +1,14 @@
-"""The two halves of every method on operands: what is left of each source, then their combination.
+"""The second half of every method on operands: the combination of what is left of the sources.
 
-Nothing is computed here but the few numbers that belong to a whole tensor: thresholds, norms,
-inner products. What comes back are operands again, whose rows the methods' own functions make when
-they are asked for. A function that is not known here is given whole tensors.
+What comes back is an operand again, whose rows the method's own function makes when they are asked
+for. Computed here are only the few numbers that belong to a whole tensor: inner products, and the
+sign that most entries elect. A method that says nothing about how it can be parted is given whole
+tensors.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,128 +21,14 @@ from mergelab.kernels.operands import (
     Remembered,
     Rowwise,
     Zeros,
-    as_matrix,
+    accepted,
     dense,
+    tiles,
 )
-from mergelab.kernels.selection import Selection, select
-from mergelab.methods.dare import dare
 from mergelab.methods.declaration import Method
-from mergelab.methods.della import magprune
 from mergelab.methods.factors import Factors
 from mergelab.methods.linear import weighted_sum
-from mergelab.methods.pruning import band, band_ranks
-from mergelab.methods.ties import elect_and_merge, elect_sign, keep_between, kept_count, trim
-
-TILE_ENTRIES = 1 << 18  # 1 MiB of fp32: a few of these stay in a core's cache
-
-
-def tiles(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """The runs of rows in which a tensor of this shape is merged; they depend on nothing else.
-
-    >>> list(tiles((5, 2**17)))
-    [(0, 2), (2, 4), (4, 5)]
-    """
-    rows, columns = as_matrix(shape)
-    step = max(1, TILE_ENTRIES // max(columns, 1))
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
-
-
-# The first half: what is left of one source.
-
-
-def prepare(
-    method: Method,
-    inputs: Sequence[Operand],
-    settings: Mapping[str, Any],
-    per_source: Sequence[Mapping[str, Any]],
-    seed: int,
-    streams: Sequence[int],
-) -> list[Operand]:
-    """Each source after the method's first half; the sources themselves where it has none."""
-    if method.prepare is None:
-        return list(inputs)
-    random = [{"seed": seed, "stream": stream} for stream in streams] or [{}] * len(inputs)
-    tiled = _TILED_PREPARE.get(method.prepare)
-    prepared = []
-    for operand, own, numbers in zip(inputs, per_source, random, strict=True):
-        options = {**settings, **own, **numbers}
-        if tiled is None:
-            whole = method.prepare(dense(operand), **accepted(method.prepare, options))
-            prepared.append(InMemory(whole))
-        else:
-            prepared.append(Remembered(tiled(operand, **accepted(tiled, options))))
-    return prepared
-
-
-def _trimmed(operand: Operand, density: float, threshold: float | None = None) -> Operand:
-    size = torch.Size(operand.shape).numel()
-    kept = kept_count(size, density)
-    if threshold is None:
-        if kept == size:
-            return operand
-        if kept == 0:
-            return _nothing(operand)
-        (threshold,) = kth_largest(operand, kept)
-    return _kept(operand, threshold)
-
-
-def _banded(operand: Operand, density: float, gamma: float) -> Operand:
-    above, kept = band_ranks(torch.Size(operand.shape).numel(), density, gamma)
-    if kept == 0:
-        return _nothing(operand)
-    return _kept(operand, *kth_largest(operand, above + kept, above + 1))
-
-
-def _dropped(
-    operand: Operand, density: float, seed: int, stream: int, rescale: bool = True
-) -> Operand:
-    def rows(values: Tensor, first: int) -> Tensor:
-        return dare(values, density, seed=seed, stream=stream, offset=first, rescale=rescale)
-
-    return Rowwise(operand.shape, (operand,), rows)
-
-
-def _magpruned(
-    operand: Operand, density: float, epsilon: float, seed: int, stream: int, rescale: bool = True
-) -> Operand:
-    def rows(values: Tensor, first: int) -> Tensor:
-        return magprune(
-            values, density, epsilon, seed=seed, stream=stream, offset=first, rescale=rescale
-        )
-
-    return Rowwise(operand.shape, (operand,), rows)
-
-
-def _kept(operand: Operand, low: float, high: float = float("inf")) -> Operand:
-    return Rowwise(operand.shape, (operand,), lambda values, _: keep_between(values, low, high))
-
-
-def _nothing(operand: Operand) -> Operand:
-    return Rowwise(operand.shape, (operand,), lambda values, _: torch.zeros_like(values))
-
-
-_TILED_PREPARE: dict[Callable[..., Tensor], Callable[..., Operand]] = {
-    trim: _trimmed,
-    band: _banded,
-    dare: _dropped,
-    magprune: _magpruned,
-}
-
-
-def kth_largest(operand: Operand, *ranks: int) -> list[float]:
-    """The magnitudes of an operand at several ranks, 1 being the largest.
-
-    >>> kth_largest(InMemory(torch.tensor([[3.0, -1.0], [2.0, -5.0]])), 2, 3)
-    [3.0, 2.0]
-    """
-    return select(
-        [Selection(rank) for rank in ranks],
-        lambda: ([operand.rows(*tile)] * len(ranks) for tile in tiles(operand.shape)),
-    )
-
-
-# The second half: the combination of what is left.
+from mergelab.methods.ties import elect_and_merge, elect_sign
 
 
 def combine(
@@ -292,9 +178,3 @@ def _inner(one: Operand, other: Operand) -> float | None:
     left = one.b.double().T @ other.b.double()
     right = one.a.double() @ other.a.double().T
     return float((left * right).sum())
-
-
-def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a function has a parameter for."""
-    names = inspect.signature(function).parameters
-    return {name: value for name, value in values.items() if name in names}
