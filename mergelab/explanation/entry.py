@@ -20,6 +20,7 @@ from mergelab.explanation.rerun import Rerun, rerun
 from mergelab.explanation.steps import Told
 from mergelab.kernels.operands import as_matrix
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, read_recipe
+from mergelab.recipes.compat import NOT_REPRODUCED
 from mergelab.report import MergeReport, load_report
 
 PARTIES = {"paper": "paper", "mergekit": "mergekit", "peft": "PEFT"}  # presets, and their names
@@ -231,8 +232,6 @@ class _Explained:
 
     def _others(self, run: Rerun, dtype: torch.dtype) -> Iterator[Step]:
         """What each party's choices make of the same entry, with this merge's random numbers."""
-        if "compat" not in Recipe.model_fields:
-            return
         for party, name in PARTIES.items():
             try:
                 plan = make_plan(
@@ -241,7 +240,8 @@ class _Explained:
                 tensor = next(t for t in plan.tensors if t.name == self.tensor.name)
                 other = rerun(plan, tensor, self.report.seed)
             except UserError as error:
-                yield Step("others", name, None, f"left out: {error}")
+                reason = str(error).removeprefix("compat: ")
+                yield Step("others", name, None, f"left out: {reason}")
                 continue
             value = self._at(other.value.to(dtype))
             if self._at(other.combined) == self._at(run.combined):
@@ -251,7 +251,8 @@ class _Explained:
                 said = f"from a merged change of {number(self._at(change))}"
                 if value == self._at(run.value.to(dtype)):
                     said += ", the same once rounded"
-            yield Step("others", name, value, said)
+            remark = NOT_REPRODUCED[party].get(plan.method.name)
+            yield Step("others", name, value, f"{said}; {remark}" if remark else said)
 
 
 def _bits(value: Tensor) -> bytes:
