@@ -355,6 +355,20 @@ def test_an_output_that_was_changed_no_longer_belongs_to_its_sources(tiny, tmp_p
     assert explain(out, f"{NAME}[0, 0]").belongs
 
 
+def test_an_adapter_that_was_written_is_held_against_its_factors(tiny, tmp_path):
+    """The linear merge of one adapter is that adapter."""
+    out = merged(tiny, tmp_path, "linear", "persona")
+    adapter = tiny.copy("persona", tmp_path / "adapter")
+    for name in ("merge_report.json", "mergelab_recipe.yaml"):
+        shutil.copy(out / name, adapter / name)
+    found = explain(adapter, ENTRY)
+    base = float(weights(tiny.base)[NAME][ROW, COLUMN])
+    assert found.belongs
+    assert found.stored == close(base + flat_changes(tiny)[0][place(tiny)])
+    edit_json(adapter / "adapter_config.json", lora_alpha=9)
+    assert not explain(adapter, ENTRY).belongs
+
+
 def test_sources_that_were_changed_are_noticed(tiny, tmp_path):
     adapter = tiny.copy("persona", tmp_path / "adapter")
     recipe = {"merge_method": "ties", "base_model": str(tiny.base)}
@@ -363,6 +377,9 @@ def test_sources_that_were_changed_are_noticed(tiny, tmp_path):
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file({k: t * 2 for k, t in tensors.items()}, adapter / "adapter_model.safetensors")
     assert not explain(out, ENTRY).belongs
+    now = make_plan(parse_recipe({**recipe, "models": [{"model": str(adapter)}]}))
+    edit_json(out / "merge_report.json", fingerprints=["other", now.base.fingerprint])
+    assert "(adapter changed since)" in lines(explain(out, ENTRY), "stored")[0].said
     shutil.rmtree(adapter)
     with pytest.raises(UserError, match=r"no such folder.*--folder"):
         explain(out, ENTRY)
