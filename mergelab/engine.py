@@ -94,6 +94,8 @@ def merge(
     'ties'
     """
     plan = _plan(recipe, dtype)
+    if plan.space == "factors":
+        raise UserError("space: factors cannot be merged yet; write 'space: task_vectors'")
     run = _Run(plan, seed, _device(device), _workers(workers, device), progress, watch)
     if out is None:
         sink = _InMemory(plan.tensors)

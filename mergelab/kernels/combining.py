@@ -46,7 +46,7 @@ def combine(
     by_row = bool(method.row_flag and settings.get(method.row_flag))
     if method.by_entry or by_row:
         if method.combine is elect_and_merge and settings.get("zero_sign") == "majority":
-            options["zero_sign"] = _majority(prepared, options)
+            options["majority"] = _majority(prepared, options)
         return _by_part(method, prepared, options)
     if method.coefficients is not None:
         return combination(prepared, factors_of(method, prepared, settings, per_source))
@@ -111,14 +111,14 @@ def combination(operands: Sequence[Operand], factors: Sequence[float]) -> Operan
     return Rowwise(operands[0].shape, tuple(operands), rows)
 
 
-def _majority(prepared: Sequence[Operand], options: Mapping[str, Any]) -> str:
-    """The sign that most entries of a tensor elect, as the choice of `zero_sign` that means it."""
+def _majority(prepared: Sequence[Operand], options: Mapping[str, Any]) -> float:
+    """The sign that most entries of a tensor elect: -1, 0 or +1."""
     settings = accepted(elect_sign, {**options, "zero_sign": "zero"})
     total = 0.0
     for tile in tiles(prepared[0].shape):
         signs = elect_sign([operand.rows(*tile) for operand in prepared], **settings)
         total += float(signs.sum(dtype=torch.float64))
-    return "positive" if total > 0 else "negative" if total < 0 else "zero"
+    return float((total > 0) - (total < 0))
 
 
 class GramSum:
