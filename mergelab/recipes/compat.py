@@ -32,6 +32,8 @@ class _Required:
 
 REQUIRED = _Required()
 
+# In an election where even the majority is a draw nobody takes part, as in MergeLM; ties-merging
+# then keeps the negative entries.
 _AUTHORS_TIES = {
     "trim_scope": "global",
     "election": "mass_unweighted",
@@ -41,7 +43,7 @@ _AUTHORS_TIES = {
 _PAPER = {
     "linear": {"normalize": True},
     "task_arithmetic": {"lam": 1.0, "normalize": False},
-    "ties": {"density": 0.2, "trim_count": "floor_plus_1", **_AUTHORS_TIES},
+    "ties": {"density": 0.2, "trim_count": "floor_plus_1", "rescale": False, **_AUTHORS_TIES},
     "dare_linear": {"density": 0.9, "rescale": True, "trim_after": 1.0, "normalize": False},
     "dare_ties": {
         "density": 0.9,
@@ -130,7 +132,6 @@ _MERGEKIT = {
     "sce": {"select_topk": 1.0, "energy_floor": 1e-6},
     "nearswap": {},
     "arcee_fusion": {},
-    "passthrough": {},
 }
 
 _PEFT_VOTE = {"election": "mass_unweighted", "zero_sign": "positive", "divisor": "count"}

@@ -82,10 +82,13 @@ def test_a_random_merge(number, monkeypatch):
         theirs = joined(published.dare_ties(models, rates, masks, lam, rate))
     elif method == "della":
         window = case.one_of(None, 0.1, 0.18)
+        case.densities[:] = [max(d, 0.13) for d in case.densities]
         parameters |= {"weight": case.weights} | density
         if window:
             parameters["epsilon"] = window
         uniform = [case.chance.random(a.shape) for a in arrays]
+        for i, numbers in enumerate(uniform):
+            numbers.flat[:2] = 0.0 if i < 2 else 0.999  # what was planted survives
         words = [torch.from_numpy(u * 2**32).long() for u in uniform]
         inject(monkeypatch, case, words=words)
         theirs = published.della(arrays, case.weights, case.densities, window or 0, uniform, lam)

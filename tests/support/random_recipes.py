@@ -25,6 +25,7 @@ from mergelab.recipes.settings import Position, resolve
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # How far one rounding to nearest may be off, relative to the number.
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+DENSITIES = (0.006, 0.02, 0.13, 0.25, 0.37, 0.5, 0.66, 0.9, 1.0)
 _SHAPES = ((7,), (40,), (6, 5), (9, 16), (5, 37), (16, 24))
 
 
@@ -64,7 +65,7 @@ def draw(
     weights = [float(w or 1) / 16 for w in sixteenths]
     if chance.integers(3) == 0:
         weights = [weights[0]] * count
-    densities = [float(d) for d in chance.choice([0.13, 0.25, 0.37, 0.5, 0.66, 0.9, 1.0], count)]
+    densities = [float(d) for d in chance.choice(DENSITIES, count)]
     if chance.integers(3) == 0:
         densities = [densities[0]] * count
     masks = [torch.from_numpy(chance.random(shape) < d) for d in densities]
@@ -134,16 +135,23 @@ def inject(
     *,
     streams: Sequence[int] | None = None,
     words: Sequence[Tensor] | None = None,
-) -> None:
+) -> list[Tensor]:
     """Make torch's Bernoulli draws and ours give the masks of `draw`, source by source.
 
     A source of density 1 draws nothing elsewhere and keeps all here. `streams`: the random stream
     of each mask, by default its number. `words`: random words to use instead of the masks.
+    Returns a list that fills with the probabilities torch is asked to draw with.
     """
     words = words or [torch.where(mask, 0, 2**32 - 1) for mask in draw.masks]
     by_stream = dict(zip(streams or range(len(words)), words, strict=True))
     asked = iter([mask for mask, d in zip(draw.masks, draw.densities, strict=True) if d < 1])
-    monkeypatch.setattr(torch, "bernoulli", lambda p: next(asked).reshape(p.shape).to(p.dtype))
+    probabilities: list[Tensor] = []
+
+    def bernoulli(p: Tensor) -> Tensor:
+        probabilities.append(p)
+        return next(asked).reshape(p.shape).to(p.dtype)
+
+    monkeypatch.setattr(torch, "bernoulli", bernoulli)
 
     def random_words(size: int, *, stream: int, **_: Any) -> Tensor:
         return by_stream[stream].flatten()
@@ -151,6 +159,7 @@ def inject(
     for name in ("dare", "della"):  # the package has functions of the modules' names
         module = importlib.import_module(f"mergelab.methods.{name}")
         monkeypatch.setattr(module, "random_words", random_words)
+    return probabilities
 
 
 def undecided(votes: Sequence[Tensor], before: Sequence[Tensor], unit: float) -> Tensor:
