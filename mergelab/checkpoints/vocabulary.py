@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mergelab.checkpoints.checkpoint import Checkpoint, read_json
+from mergelab.checkpoints.checkpoint import (
+    Checkpoint,
+    is_head,
+    is_word_embedding,
+    read_json,
+)
 from mergelab.errors import UserError
 
-_EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings)\.weight$"
-)
-_HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 _HOW_ADDED = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -77,27 +77,18 @@ def _parse(content: Mapping[str, Any], path: Path) -> Vocabulary:
     return Vocabulary(tokens, settings)
 
 
-def is_head(name: str) -> bool:
-    """Whether a tensor is the output head.
-
-    >>> is_head("lm_head.weight"), is_head("model.embed_tokens.weight")
-    (True, False)
-    """
-    return _HEAD.search(name) is not None
-
-
 def is_token_rows(name: str) -> bool:
     """Whether a tensor has one row for each token: the embeddings and the output head.
 
     >>> is_token_rows("model.embed_tokens.weight"), is_token_rows("model.norm.weight")
     (True, False)
     """
-    return is_head(name) or _EMBEDDING.search(name) is not None
+    return is_head(name) or is_word_embedding(name)
 
 
 def embedding_name(model: Checkpoint) -> str | None:
     """The name of a model's embeddings, or None where none is known."""
-    return next((name for name in model.names if _EMBEDDING.search(name)), None)
+    return next(filter(is_word_embedding, model.names), None)
 
 
 def token_rows(model: Checkpoint) -> int | None:

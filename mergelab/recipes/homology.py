@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from mergelab.checkpoints import Checkpoint, Source
-from mergelab.checkpoints.vocabulary import is_head
+from mergelab.checkpoints.checkpoint import is_head
 from mergelab.errors import UserError
 from mergelab.kernels.operands import as_matrix
 from mergelab.recipes.layout import TensorPlan, is_buffer

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from mergelab.checkpoints import Checkpoint, layer_index, with_layer
-from mergelab.checkpoints.vocabulary import embedding_name, is_head, is_token_rows
+from mergelab.checkpoints.checkpoint import is_head
+from mergelab.checkpoints.vocabulary import embedding_name, is_token_rows
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members, entries_of
 from mergelab.recipes.schema import SliceSource

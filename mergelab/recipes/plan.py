@@ -65,15 +65,17 @@ def make_plan(
     folders: Sequence[Path] = (Path(),),
     dtype: str | None = None,
     allow_unrelated: bool = False,
+    allow_pickle: bool = False,
 ) -> Plan:
     """The plan of a recipe; relative paths are looked for in `folders`.
 
     `dtype` ("float32", "float16", "bfloat16") overrides the recipe's output dtype;
     `allow_unrelated` merges models that do not seem to come from one base, as the recipe's key
-    does. Raises `UserError`, one line, for anything that cannot be merged.
+    does; `allow_pickle` reads weights stored as pickles. Raises `UserError`, one line, for
+    anything that cannot be merged.
     """
     notes = _check_parameters(recipe)
-    members = open_members(recipe, References(folders))
+    members = open_members(recipe, References(folders, allow_pickle=allow_pickle))
     notes += [members.preset.note] if members.preset.note else []
     notes += members.notes + check_belong(members)
     tokens = output_tokens(members)

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -146,8 +147,6 @@ class TokenSetting(_Strict):
     def _as_mergekit_writes_it(cls, value: Any) -> Any:
         """`{source: model}`, `{source: {kind: zero}}`, `{source: {kind: model_token, ...}}`."""
         if not isinstance(value, dict) or "source" not in value:
-            if isinstance(value, dict) and "model" in value:  # as it is written back
-                return value
             raise ValueError("write 'source: ' with a model, or 'source: {kind: zero}'")
         source, rest = value["source"], {k: v for k, v in value.items() if k != "source"}
         if not isinstance(source, dict) or "kind" not in source:
@@ -160,6 +159,16 @@ class TokenSetting(_Strict):
                 raise ValueError("source: give either 'token' or 'token_id'")
             return {**rest, **inner}
         raise ValueError("source: its kind is 'zero', or 'model_token' with a model and a token")
+
+    @model_serializer
+    def _written(self) -> dict[str, Any]:
+        row = {"token": self.token} if self.token_id is None else {"token_id": self.token_id}
+        source: Any = self.model
+        if self.model is None:
+            source = {"kind": "zero"}
+        elif row != {"token": None}:
+            source = {"kind": "model_token", "model": self.model, **row}
+        return {"source": source, "force": self.force}
 
 
 class TokenizerSetting(_Strict):

@@ -91,7 +91,7 @@ WRONG = {
         "models[0]: an entry names its model by a key; write 'model: a'",
     ),
     "a date that is none": ("merge_method: 2024-13-45\n" + TWO, "not valid YAML"),
-    "a number without end": (f"merge_method: ties\nseed: {'9' * 5000}\n", "not valid YAML"),
+    "a number without end": (f"merge_method: ties\nrank: {'9' * 5000}\n", "not valid YAML"),
     "models as a mapping": ("merge_method: ties\nmodels: {model: a}\n", "models"),
     "parameters as a list": ("merge_method: ties\nparameters: [1]\n" + TWO, "parameters"),
     "unknown dtype": ("merge_method: ties\ndtype: bf16\n" + TWO, "dtype"),
@@ -116,6 +116,45 @@ WRONG = {
         "merge_method: ties\nparameters:\n  density: .3\n  density: .5\n" + TWO,
         "line 4: key 'density' occurs twice",
     ),
+    "several recipes": (
+        "merge_method: ties\n" + TWO + "---\nmerge_method: ties\n" + TWO,
+        "holds 2 recipes, parted by '---' (mergekit-multi)",
+    ),
+    "modules": (
+        "merge_method: ties\nmodules: {default: {models: [{model: a}]}}\n",
+        "'modules': merges of models made of several parts are not supported",
+    ),
+    "a base for one slice": (
+        "merge_method: ties\nslices: [{sources: [{model: a}], base_model: b}]\n",
+        "'slices[0].base_model': one base holds for all slices",
+    ),
+    "residual_weight": (
+        "merge_method: ties\nslices: [{sources: [{model: a}], residual_weight: 0.5}]\n",
+        "'slices[0].residual_weight': not supported",
+    ),
+    "a seed in the recipe": ("merge_method: ties\nseed: 3\n" + TWO, "'seed': belongs to the run"),
+    "another architecture": (
+        "merge_method: ties\nmodels: [{model: {model: a, override_architecture: X}}]\n",
+        "models[0].model: 'override_architecture': not supported",
+    ),
+    "long form, misspelt": (
+        "merge_method: ties\nmodels: [{model: {model: a, loar: b}}]\n",
+        "models[0].model: unknown key 'loar'; did you mean 'lora'?",
+    ),
+    "long form without a model": (
+        "merge_method: ties\nmodels: [{model: {lora: b}}]\n",
+        "models[0].model: 'model' is missing",
+    ),
+    "an adapter of slices": (
+        "merge_method: ties\noutput: adapter\nslices: [{sources: [{model: a}]}]\n",
+        "output: an adapter keeps its base's layers",
+    ),
+    "rank of a model": (
+        "merge_method: ties\nrank: 8\n" + TWO,
+        "rank: only adapters have one; write 'output: adapter'",
+    ),
+    "rank 0": ("merge_method: ties\noutput: adapter\nrank: 0\n" + TWO, "rank: "),
+    "an output that is none": ("merge_method: ties\noutput: lora\n" + TWO, "output: "),
     "not YAML": ("merge_method: [ties\nmodels: }", "not valid YAML, line 2"),
     "a tab": ("merge_method: ties\n\tmodels: 3", "not valid YAML, line 2"),
     "a Python object": ("!!python/object/apply:os.getcwd []", "not valid YAML"),
@@ -150,6 +189,42 @@ def test_parameters_beside_a_model_mean_the_same_as_under_parameters(tmp_path):
     direct = read(tmp_path, "merge_method: ties\nlambda: .7\n" + TWO)
     under = read(tmp_path, "merge_method: ties\nparameters: {lambda: .7}\n" + TWO)
     assert direct == under
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("a", "a"),
+        ("{model: a}", "a"),
+        ("{model: a, lora: b}", "a+b"),
+        ("{model: {path: org/a, revision: v2}}", "org/a@v2"),
+        ("{model: {path: a}, lora: {path: org/b, revision: v1}}", "a+org/b@v1"),
+    ],
+)
+def test_mergekits_long_form_of_a_model_is_the_short_one(tmp_path, written, meant):
+    text = f"merge_method: ties\nmodels: [{{model: {written}}}]\nbase_model: {written}\n"
+    recipe = read(tmp_path, text + f"tokenizer_source: {written}\n")
+    assert (recipe.models[0].model, recipe.base_model) == (meant, meant)
+    assert recipe.tokenizer_source == meant
+
+
+def test_a_recipe_may_have_a_name(tmp_path):
+    assert read(tmp_path, "name: mine\nmerge_method: ties\n" + TWO).name == "mine"
+
+
+def test_a_recipe_may_end_with_a_line_of_dashes_or_begin_with_one(tmp_path):
+    assert read(tmp_path, "---\nmerge_method: ties\n" + TWO).merge_method == "ties"
+
+
+def test_what_is_written_back_means_the_same(tmp_path):
+    rows = "c: {source: {kind: model_token, model: x, token_id: 0}}"
+    tokens = f"{{a: {{source: x}}, b: {{source: {{kind: zero}}, force: true}}, {rows}}}"
+    recipe = read(
+        tmp_path,
+        f"merge_method: ties\ntokenizer: {{source: union, tokens: {tokens}}}\n" + TWO,
+    )
+    written = recipe.model_dump(exclude_none=True, mode="json")
+    assert parse_recipe(written) == recipe
 
 
 def test_empty_parameters_are_no_parameters(tmp_path):
