@@ -89,7 +89,7 @@ def markdown(results: Sequence[dict]) -> list[str]:
         "(range) of fresh processes, page cache warm. Peak memory: maximum resident set, mapped "
         "pages included. Scratch: the most that lay on disk beside the output. GB: 10^9 bytes. "
         "Copy: `cp` of the base and fsync.",
-        table([*header, "scratch in GB", "output in GB"], costs),
+        table([*header, "scratch in GB", "output in GB"], costs, text=3),
         "Ratios, given only where the outputs agree. Error: relative distance of the merged "
         "change to its float64 computation on a sample of tensors; floor: what one rounding to "
         "bf16 costs. For dare_ties, whose masks differ: slope of the change on its average over "
@@ -106,6 +106,7 @@ def markdown(results: Sequence[dict]) -> list[str]:
                 "mergekit's error",
             ],
             compared,
+            text=2,
         ),
     ]
     if len({result["shape"] for result in results}) > 1:
@@ -114,7 +115,9 @@ def markdown(results: Sequence[dict]) -> list[str]:
             for g in growth(results)
         ]
         parts.append("Our peak memory by shape:")
-        parts.append(table(["method", "shape", "peak memory in GB", "to the first shape"], rows))
+        parts.append(
+            table(["method", "shape", "peak memory in GB", "to the first shape"], rows, text=2)
+        )
     return parts
 
 

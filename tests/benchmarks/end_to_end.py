@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -186,6 +187,8 @@ def main() -> int:
         for name in getattr(options, what).split(","):
             if name not in known:
                 parser.error(f"--{what}: {name} is not one of {', '.join(known)}")
+    # A polite end, by which the command that is measured ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The command shall use the package that is imported here, whatever else is installed.
     os.environ["PYTHONPATH"] = str(Path(mergelab.__file__).parents[1])
     about = circumstances(_command(options))

@@ -201,7 +201,8 @@ def markdown(rows: Sequence[dict], seeds: int) -> list[str]:
             for row in rows
             if row["dtype"] == dtype
         ]
-        parts += [f"## Base in {dtype}", table(["method", "size of a change", *COLUMNS], cells)]
+        header = ["method", "size of a change", *COLUMNS]
+        parts += [f"## Base in {dtype}", table(header, cells)]
     return parts
 
 

@@ -56,13 +56,13 @@ def save(
     (folder / f"{name}.md").write_text("\n\n".join([f"# {title}", *parts, setting]) + "\n", "utf-8")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are set to the right.
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """A Markdown table; the first `text` columns are words, the others numbers, set to the right.
 
     >>> print(table(["method", "time"], [["ties", "3.1"]]))
     | method | time |
     | :-- | --: |
     | ties | 3.1 |
     """
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    lines = [header, [*[":--"] * text, *["--:"] * (len(header) - text)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
