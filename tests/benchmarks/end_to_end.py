@@ -187,6 +187,8 @@ def main() -> int:
         for name in getattr(options, what).split(","):
             if name not in known:
                 parser.error(f"--{what}: {name} is not one of {', '.join(known)}")
+    if options.repeats < 1 or (options.layers is not None and options.layers < 1):
+        parser.error("--repeats and --layers: at least 1")
     # A polite end, by which the command that is measured ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The command shall use the package that is imported here, whatever else is installed.

@@ -158,10 +158,8 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     {'mean': 2.0, 'low': -0.484, 'high': 4.484}
     """
     mean = statistics.fmean(values)
-    half = 0.0
-    if len(values) > 1:
-        error = statistics.stdev(values) / math.sqrt(len(values))
-        half = float(student.ppf(0.975, len(values) - 1)) * error
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * error
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
@@ -229,6 +227,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="how many random models (5)")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the table")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error(f"--seeds {options.seeds}: an interval needs at least 2")
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
