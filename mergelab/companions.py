@@ -24,18 +24,16 @@ _CARRIED = (
 
 def write_companions(plan: Plan, folder: Path) -> None:
     """Write everything but the weights that `transformers` needs to load the merged model."""
-    config = dict(plan.skeleton.config)
-    if "num_hidden_layers" in config:
-        config["num_hidden_layers"] = plan.layers
+    config = dict(plan.config)
     floating = [t.dtype for t in plan.tensors if t.dtype.is_floating_point]
     if floating:
         name = str(max(sorted(set(floating), key=str), key=floating.count)).removeprefix("torch.")
         config.pop("torch_dtype", None)
         config["dtype"] = name
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = plan.skeleton.path / "generation_config.json"
-    if generation.exists():
-        shutil.copyfile(generation, folder / generation.name)
+    if plan.generation_config is not None:
+        text = json.dumps(plan.generation_config, indent=2)
+        (folder / "generation_config.json").write_text(text + "\n")
     write_tokenizer(plan, folder)
     write_recipe(plan, folder)
 
@@ -46,6 +44,8 @@ def write_tokenizer(plan: Plan, folder: Path) -> None:
         for file in sorted(plan.tokenizer.path.glob(pattern)):
             if file.is_file():
                 shutil.copyfile(file, folder / file.name)
+    if plan.tokenizer_json is not None:
+        (folder / "tokenizer.json").write_text(plan.tokenizer_json, encoding="utf-8")
     template = plan.recipe.chat_template
     if template and template != "auto":
         (folder / "chat_template.jinja").write_text(template)

@@ -9,6 +9,7 @@ workers, the size of shards, or the order in which the recipe lists the models.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ from mergelab.checkpoints.writer import MAX_SHARD_BYTES
 from mergelab.companions import write_companions
 from mergelab.errors import UserError
 from mergelab.finite import check, checked, rounded
-from mergelab.kernels import Merge, TiledMerge, tiles
+from mergelab.kernels import Backend, Merge, TiledMerge, choose, tiles
 from mergelab.kernels.operands import Operand, Zeros, as_matrix, dense, on_device
 from mergelab.methods.gram import angle_between
 from mergelab.methods.slerp import SIN_THRESHOLD, is_linear, sine_of
@@ -72,6 +73,7 @@ def merge(
     seed: int = 0,
     dtype: str | None = None,
     device: str = "cpu",
+    backend: str = "auto",
     workers: int | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
@@ -82,8 +84,9 @@ def merge(
     `recipe`: a YAML file, a mapping, or a `Recipe`. `out`: the folder to write, which must not
     exist; without it the merged tensors stay in memory. `seed` names the random numbers of DARE.
     `dtype` overrides the recipe's output dtype; `device` is where tensors are merged, `workers`
-    how many at once (by default one for each processor). `progress` is called with (tensors done,
-    tensors in all, name), `watch` with what was found out about each merged tensor.
+    how many at once (by default one for each processor), `backend` what does the inner loops
+    ("auto", "torch", "cpu"); neither changes a bit of the result. `progress` is called with
+    (tensors done, tensors in all, name), `watch` with what was found out about each merged tensor.
 
     Raises `UserError`, one line, for whatever in recipe, models or output cannot be used; then
     nothing is written.
@@ -94,9 +97,9 @@ def merge(
     'ties'
     """
     plan = _plan(recipe, dtype)
-    if plan.space == "factors":
-        raise UserError("space: factors cannot be merged yet; write 'space: task_vectors'")
-    run = _Run(plan, seed, _device(device), _workers(workers, device), progress, watch)
+    _refuse_what_is_missing(plan)
+    chosen = _device(device), _workers(workers), _backend(backend, plan, device)
+    run = _Run(plan, seed, *chosen, progress, watch)
     if out is None:
         sink = _InMemory(plan.tensors)
         run.each(sink)
@@ -129,6 +132,14 @@ def _plan(recipe: Recipe | Mapping[str, Any] | str | Path, dtype: str | None) ->
         raise UserError(f"{path}: {error}") from None
 
 
+def _refuse_what_is_missing(plan: Plan) -> None:
+    """No choice of a recipe is passed over in silence, those that cannot be merged yet neither."""
+    if plan.space == "factors":
+        raise UserError("space: factors cannot be merged yet; write 'space: task_vectors'")
+    if any(tensor.settings.get("trim_scope") == "global" for tensor in plan.tensors):
+        raise UserError("trim_scope: global cannot be merged yet; write 'trim_scope: tensor'")
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -138,7 +149,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _workers(asked: int | None, device: str) -> int:
+def _backend(name: str, plan: Plan, device: str) -> Backend:
+    entries = sum(math.prod(t.shape) for t in plan.tensors if t.layer is not None)
+    try:
+        return choose(name, device=device, entries=entries)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _workers(asked: int | None) -> int:
     if asked is not None and asked < 1:
         raise UserError(f"workers must be at least 1, got {asked}")
     if asked is None:
@@ -184,10 +203,12 @@ class _Run:
         seed: int,
         device: torch.device,
         workers: int,
+        backend: Backend,
         progress: Progress | None,
         watch: Watch | None,
     ) -> None:
         self.plan, self.seed, self.device, self.workers = plan, seed, device, workers
+        self.backend = backend
         self.progress, self.watch = progress, watch
         self._stopped = False
         method = plan.method
@@ -279,6 +300,7 @@ class _Run:
                 in_weights=base is not None and plan.space == "weights",
                 seed=self.seed,
                 streams=streams_of(plan, tensor) if plan.method.random else (),
+                backend=self.backend,
             )
         )
         return run.parts(), lambda: _report(plan, tensor, run)

@@ -20,7 +20,7 @@ from mergelab.errors import UserError
 from mergelab.methods import trim
 from mergelab.methods.gram import gram
 from mergelab.recipes import Plan, make_plan, parse_recipe
-from mergelab.recipes.plan import BaseMissing
+from mergelab.recipes.members import BaseMissing
 from mergelab.report import mean_angle
 
 DEFAULT_TOP = 0.2

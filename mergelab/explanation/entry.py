@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from mergelab.explanation.rerun import Rerun, rerun
 from mergelab.explanation.steps import Told
 from mergelab.kernels.operands import as_matrix
 from mergelab.recipes import Plan, Recipe, TensorPlan, make_plan, read_recipe
+from mergelab.recipes.compat import NOT_REPRODUCED
 from mergelab.report import MergeReport, load_report
 
 PARTIES = {"paper": "paper", "mergekit": "mergekit", "peft": "PEFT"}  # presets, and their names
@@ -96,26 +98,31 @@ def _index(tensor: TensorPlan, text: str | None) -> tuple[int, ...]:
     return tuple(i % size for i, size in zip(index, shape, strict=True))
 
 
+@dataclass(frozen=True)
 class _Explained:
     """Puts the explanation of one entry together."""
 
-    def __init__(
-        self,
-        out: Path,
-        report: MergeReport,
-        recipe: Recipe,
-        places: Sequence[Path],
-        plan: Plan,
-        tensor: TensorPlan,
-        index: tuple[int, ...],
-    ) -> None:
-        self.out, self.report, self.recipe, self.places = out, report, recipe, places
-        self.plan, self.tensor, self.index = plan, tensor, index
-        strides = [math.prod(tensor.shape[d + 1 :]) for d in range(len(tensor.shape))]
-        self.place = sum(i * stride for i, stride in zip(index, strides, strict=True))
-        self.names = [source.name for source in plan.sources]
-        if len(report.sources) == len(self.names):
-            self.names = report.sources
+    out: Path
+    report: MergeReport
+    recipe: Recipe
+    places: Sequence[Path]
+    plan: Plan
+    tensor: TensorPlan
+    index: tuple[int, ...]
+
+    @cached_property
+    def place(self) -> int:
+        """The entry's place in the flat tensor."""
+        place = 0
+        for i, size in zip(self.index, self.tensor.shape, strict=True):
+            place = place * size + i
+        return place
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What the report calls the sources."""
+        names = [source.name for source in self.plan.sources]
+        return self.report.sources if len(self.report.sources) == len(names) else names
 
     def explanation(self) -> Explanation:
         run = rerun(self.plan, self.tensor, self.report.seed)
@@ -148,16 +155,16 @@ class _Explained:
 
     def _where(self) -> Iterator[Step]:
         """In a merge of slices, the layers that the tensor comes from."""
-        for number_, name in self.tensor.inputs:
+        for source, name in self.tensor.inputs:
             if name != self.tensor.name:
-                yield Step("layer", self.names[number_], None, f"taken from {name}")
+                yield Step("layer", self.names[source], None, f"taken from {name}")
 
     def _origin(self) -> Tensor:
         """The tensor that was copied, as it is stored."""
-        number_, name = self.tensor.inputs[0]
+        source, name = self.tensor.inputs[0]
         if self.tensor.base is not None:
             return self.plan.base.read(self.tensor.base)
-        return self.plan.sources[number_].model.read(name)
+        return self.plan.sources[source].model.read(name)
 
     def _copied(self) -> Iterator[Step]:
         origin = self._origin()
@@ -167,7 +174,7 @@ class _Explained:
         yield Step("base", "", self._at(origin), said)
 
     def _way(self, run: Rerun) -> Iterator[Step]:
-        inputs = [number_ for number_, _ in self.tensor.inputs]
+        inputs = [source for source, _ in self.tensor.inputs]
         order = list(range(len(inputs)))
         if not self.plan.method.ordered:  # as the recipe lists them
             order.sort(key=inputs.__getitem__)
@@ -231,8 +238,6 @@ class _Explained:
 
     def _others(self, run: Rerun, dtype: torch.dtype) -> Iterator[Step]:
         """What each party's choices make of the same entry, with this merge's random numbers."""
-        if "compat" not in Recipe.model_fields:
-            return
         for party, name in PARTIES.items():
             try:
                 plan = make_plan(
@@ -241,17 +246,22 @@ class _Explained:
                 tensor = next(t for t in plan.tensors if t.name == self.tensor.name)
                 other = rerun(plan, tensor, self.report.seed)
             except UserError as error:
-                yield Step("others", name, None, f"left out: {error}")
+                reason = str(error).removeprefix("compat: ")
+                yield Step("others", name, None, f"left out: {reason}")
                 continue
-            value = self._at(other.value.to(dtype))
-            if self._at(other.combined) == self._at(run.combined):
+            value, change = self._at(other.value.to(dtype)), self._at(_change(other))
+            said = f"from a merged change of {number(change)}"
+            if change == self._at(_change(run)):
                 said = "the same"
-            else:
-                change = other.combined if other.merged is None else other.merged
-                said = f"from a merged change of {number(self._at(change))}"
-                if value == self._at(run.value.to(dtype)):
-                    said += ", the same once rounded"
-            yield Step("others", name, value, said)
+            elif value == self._at(run.value.to(dtype)):
+                said += ", the same once rounded"
+            remark = NOT_REPRODUCED[party].get(plan.method.name)
+            yield Step("others", name, value, f"{said}; {remark}" if remark else said)
+
+
+def _change(run: Rerun) -> Tensor:
+    """What the merge adds to the base; where there is none, the merged weights."""
+    return run.combined if run.merged is None else run.merged
 
 
 def _bits(value: Tensor) -> bytes:

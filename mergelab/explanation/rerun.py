@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mergelab.engine import one_thread_each, streams_of
 from mergelab.errors import UserError
-from mergelab.kernels import stages
-from mergelab.kernels.operands import Operand, Rowwise, Zeros, as_matrix
+from mergelab.kernels.combining import combine, factors_of
+from mergelab.kernels.operands import Operand, Rowwise, Zeros, as_matrix, tiles
+from mergelab.kernels.preparing import prepare
 from mergelab.recipes import Plan, TensorPlan
 from mergelab.recipes.inputs import base_operand, change_operands
 
@@ -54,7 +55,15 @@ class Rerun:
 
 
 def rerun(plan: Plan, tensor: TensorPlan, seed: int) -> Rerun | None:
-    """The stages of one tensor; None where it was copied. Raises `UserError` as the merge does."""
+    """The stages of one tensor; None where it was copied.
+
+    Raises `UserError` as the merge does, and where the numbers of one tensor are not enough.
+    """
+    if plan.space == "factors":
+        raise UserError("the factors A and B are merged each by itself, not entry by entry")
+    known = all("threshold" in own for own in tensor.per_source)
+    if tensor.settings.get("trim_scope") == "global" and not known:
+        raise UserError("the threshold is one of the whole model, which is not read again here")
     changes = change_operands(plan, tensor)
     copied = plan.base is not None and all(change is None for change in changes)
     if copied or not tensor.dtype.is_floating_point:
@@ -73,8 +82,8 @@ def _run(plan: Plan, tensor: TensorPlan, seed: int, changes: Sequence[Operand | 
     if base is not None and plan.space == "weights":
         operands = [Rowwise(c.shape, (base, c), lambda b, c, _: b + c) for c in operands]
     streams = streams_of(plan, tensor) if method.random else [0] * len(operands)
-    prepared = stages.prepare(method, operands, settings, per_source, seed, streams)
-    combined = whole(stages.combine(method, prepared, settings, per_source, base))
+    prepared = prepare(method, operands, settings, per_source, seed, streams)
+    combined = whole(combine(method, prepared, settings, per_source, base))
     origin = None if base is None else whole(base)
     row_wise = bool(method.row_flag and settings.get(method.row_flag))
     adds_up = method.coefficients is not None and not row_wise
@@ -92,7 +101,7 @@ def _run(plan: Plan, tensor: TensorPlan, seed: int, changes: Sequence[Operand | 
             for own, stream in zip(per_source, streams, strict=True)
         ],
         weights=[own.get("weight", 1.0) for own in per_source],
-        factors=stages.factors_of(method, prepared, settings, per_source) if adds_up else None,
+        factors=factors_of(method, prepared, settings, per_source) if adds_up else None,
     )
 
 
@@ -101,7 +110,7 @@ def whole(operand: Operand) -> Tensor:
 
     A product of factors may differ in the last bit where it is taken in other runs.
     """
-    parts = [operand.rows(*tile) for tile in stages.tiles(operand.shape)]
+    parts = [operand.rows(*tile) for tile in tiles(operand.shape)]
     if not parts:
         return torch.zeros(operand.shape)
     return torch.cat([part.reshape(-1, as_matrix(operand.shape)[1]) for part in parts]).reshape(

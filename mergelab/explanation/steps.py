@@ -14,15 +14,16 @@ from torch import Tensor
 
 from mergelab.explanation.record import Step, number
 from mergelab.explanation.rerun import Rerun
-from mergelab.kernels.stages import accepted
+from mergelab.kernels.operands import accepted
 from mergelab.methods.dare import dare
 from mergelab.methods.della import keep_probability, magprune
 from mergelab.methods.gram import angle_between, gram
 from mergelab.methods.linear import linear, task_arithmetic, weighted_sum
 from mergelab.methods.philox import random_words
 from mergelab.methods.pruning import band
-from mergelab.methods.sce import sce, select
-from mergelab.methods.ties import disjoint_merge, elect_and_merge, elect_sign, trim
+from mergelab.methods.sce import energy_weights, sce, select
+from mergelab.methods.ties import disjoint_merge, elect_and_merge, elect_sign, is_unweighted
+from mergelab.methods.trimming import trim
 
 _SIGNS = {1: "plus", -1: "minus", 0: "no sign"}
 
@@ -93,21 +94,28 @@ def _rank(change: Tensor, place: int) -> str:
 
 
 def _trimmed(told: Told, i: int) -> str:
-    before, after = told.run.inputs[i].flatten(), told.run.prepared[i].flatten()
-    kept = before[after != 0].abs()
-    mine = abs(float(before[told.place]))
+    own = told.run.options[i]
+    before, after, place = told.run.inputs[i], told.run.prepared[i], told.place
+    if own.get("trim_scope") == "row" and before.dim() > 1:
+        row, place = divmod(place, before.shape[-1])
+        before, after = (t.reshape(-1, t.shape[-1])[row] for t in (before, after))
+    before, after = before.flatten(), after.flatten()
+    kept, mine = before[after != 0].abs(), abs(float(before[place]))
     if mine == 0:
         return "nothing to trim"
-    density = f"density {told.run.options[i]['density']:g}"
-    if not kept.numel():
-        return f"trimmed: nothing of this tensor is kept ({density})"
-    low, high = float(kept.min()), float(kept.max())
-    of = f"{kept.numel():,} of {before.numel():,} are kept, {density}"
+    of = f"{kept.numel():,} of {before.numel():,} are kept, density {own['density']:g}"
+    low = own.get("threshold", float(kept.min()) if kept.numel() else math.inf)
     if mine < low:
         return f"trimmed: below the threshold {low:.6g} ({of})"
-    if mine > high:
+    if not after[place]:
+        high = float(kept.max())
         return f"trimmed: above {high:.6g}, among the largest, taken for outliers ({of})"
-    return f"kept: at or above the threshold {low:.6g} ({of})"
+    return f"kept: at or above the threshold {low:.6g} ({of})" + _enlarged(told, i)
+
+
+def _enlarged(told: Told, i: int) -> str:
+    factor = f"{told.at(told.run.prepared[i]) / told.at(told.run.inputs[i]):.6g}"
+    return "" if factor == "1" else f"; times {factor}"
 
 
 def _draw(told: Told, i: int) -> float:
@@ -121,8 +129,8 @@ def _dropped(told: Told, i: int) -> str:
 
 
 def _magpruned(told: Told, i: int) -> str:
-    own, given = told.run.options[i], told.run.inputs[i]
-    probability = keep_probability(given, own["density"], own["epsilon"])
+    given = told.run.inputs[i]
+    probability = keep_probability(given, **accepted(keep_probability, told.run.options[i]))
     row = given.abs().reshape(-1, given.shape[-1] if given.dim() else 1)
     row = row[told.place // row.shape[1]]
     rank = int((row > row[told.place % len(row)]).sum()) + 1
@@ -135,11 +143,12 @@ def _fate(told: Told, i: int, chance: float, what: str) -> str:
     draw = _draw(told, i)
     if draw >= chance:
         return f"dropped: drew {draw:.6f}, not below {chance:.6g}, the {what}"
+    drew = f"drew {draw:.6f}, below {chance:.6g}, the {what}"
     if before == 0:
-        return f"drew {draw:.6f}, below {chance:.6g}, the {what}; nothing to enlarge"
-    factor = f"{after / before:.6g}"
-    enlarged = "not rescaled" if factor == "1" else f"times {factor}"
-    return f"kept: drew {draw:.6f}, below {chance:.6g}, the {what}; {enlarged}"
+        return f"{drew}; nothing to keep"
+    if after == 0:
+        return f"{drew}, but trimmed afterwards, among the smaller ones of what was left"
+    return f"kept: {drew}" + (_enlarged(told, i) or "; not enlarged")
 
 
 def _left(told: Told, i: int) -> str:
@@ -199,41 +208,39 @@ def _combination(told: Told) -> Iterator[Step]:
 
 def _election(told: Told) -> Iterator[Step]:
     """The vote and the mean of what agrees, as in TIES."""
-    run = told.run
-    options = {"weights": told.weights, **told.settings}
+    run, weights = told.run, told.weights
+    options = {"weights": weights, **told.settings}
+    election = options.get("election", "mass")
+    options["unweighted"] = is_unweighted(election)
     sign = elect_sign(run.prepared, **accepted(elect_sign, options))
     mean = disjoint_merge(run.prepared, sign, **accepted(disjoint_merge, options))
-    election = told.settings.get("election", "mass")
-    yield from _vote(told, run.prepared, election, told.at(sign), options.get("zero_sign", "zero"))
-    terms = [told.at(t) * w for t, w in zip(run.prepared, told.weights, strict=True)]
-    agree = [i for i in told.order if terms[i] * told.at(sign) > 0]
-    yield from _mean(told, agree, told.weights, told.settings.get("divisor", "weights"), mean)
+    votes = [told.at(tensor) for tensor in run.prepared]
+    if not is_unweighted(election):
+        votes = [vote * w for vote, w in zip(votes, weights, strict=True)]
+    elected = told.at(sign)
+    by_count = election.startswith("count")
+    yield from _vote(told, votes, by_count, elected, options.get("zero_sign", "zero"))
+    agree = [i for i in told.order if votes[i] * elected > 0]
+    yield from _mean(told, agree, weights, options.get("divisor", "weights"), mean)
     yield from _scaled(told)
 
 
 def _vote(
-    told: Told, tensors: Sequence[Tensor], election: str, elected: float, zero_sign: str
+    told: Told, votes: Sequence[float], by_count: bool, elected: float, zero_sign: str
 ) -> Iterator[Step]:
-    votes = [told.at(tensor) for tensor in tensors]
-    if election != "mass_unweighted":
-        votes = [vote * w for vote, w in zip(votes, told.weights, strict=True)]
+    sides = []
     for side, word in ((1, "plus"), (-1, "minus")):
         voters = [i for i in told.order if votes[i] * side > 0]
         who = " and ".join(told.names[i] for i in voters) or "nobody"
-        mass = sum(abs(votes[i]) for i in voters)
-        counts = election == "count"
-        said = f"for {word}, by {'number' if counts else 'mass'}: {who}"
-        yield Step("vote", "", float(len(voters)) if counts else mass, said)
+        sides.append(float(len(voters)) if by_count else sum(abs(votes[i]) for i in voters))
+        said = f"for {word}, by {'number' if by_count else 'mass'}: {who}"
+        yield Step("vote", "", sides[-1], said)
     said = f"{_SIGNS[int(elected)]} is elected"
     if elected == 0:
-        said = "nobody votes" if not any(votes) else "a draw: no sign is elected"
-    elif not any(votes) or sum(_ballots(votes, election)) == 0:
-        said = f"a draw, decided by zero_sign: {zero_sign}: {said}"
+        said = "a draw: no sign is elected" if any(votes) else "nobody votes"
+    elif sides[0] == sides[1]:
+        said = f"a draw, decided by zero_sign, {zero_sign}: {said}"
     yield Step("vote", "", None, said)
-
-
-def _ballots(votes: Sequence[float], election: str) -> list[float]:
-    return [float((v > 0) - (v < 0)) for v in votes] if election == "count" else list(votes)
 
 
 def _mean(
@@ -248,6 +255,7 @@ def _mean(
         return
     by = {
         "weights": f"over {sum(abs(weights[i]) for i in agree):.6g}, the agreeing weights",
+        "signed_weights": f"over {sum(weights[i] for i in agree):.6g}, the agreeing weights",
         "count": f"over {len(agree)}, how many agree",
         "none": "not divided",
     }[divisor]
@@ -263,14 +271,13 @@ def _sce(told: Told) -> Iterator[Step]:
     kept = any(told.at(tensor) for tensor in chosen)
     said = f"{'kept' if kept else 'set to zero'}: variance between the models, top {share:g} stay"
     yield Step("select", "", told.at(varies), said)
-    energy = [float(tensor.double().square().sum()) for tensor in chosen]
-    total = sum(energy)
-    weights = [e / total if total else 1 / len(energy) for e in energy]
+    weights = energy_weights(chosen, told.settings["energy_floor"])
     for i in told.order:
         yield Step("weight", told.names[i], weights[i], "its share of the energy of what stayed")
+    votes = [told.at(tensor) for tensor in chosen]
     sign = 1.0 if told.at(weighted_sum(chosen, [1.0] * len(chosen))) >= 0 else -1.0
-    yield from _vote(told, chosen, "mass_unweighted", sign, "positive")
-    agree = [i for i in told.order if told.at(chosen[i]) * sign > 0]
+    yield from _vote(told, votes, False, sign, "positive")
+    agree = [i for i in told.order if votes[i] * sign > 0]
     yield from _mean(told, agree, weights, "weights", run.combined)
 
 

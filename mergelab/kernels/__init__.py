@@ -1,7 +1,17 @@
 """Merging one tensor on the device it lies on, and counting what happened to it."""
 
+from mergelab.kernels.backends import BACKENDS, Backend, choose
 from mergelab.kernels.counting import Counts, opposed
 from mergelab.kernels.operands import tiles
 from mergelab.kernels.tiled import Merge, TiledMerge
 
-__all__ = ["Counts", "Merge", "TiledMerge", "opposed", "tiles"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Counts",
+    "Merge",
+    "TiledMerge",
+    "choose",
+    "opposed",
+    "tiles",
+]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergelab.kernels.backends import TORCH, Backend
 from mergelab.kernels.operands import (
     InMemory,
     LowRank,
@@ -27,8 +28,7 @@ from mergelab.kernels.operands import (
 )
 from mergelab.methods.declaration import Method
 from mergelab.methods.factors import Factors
-from mergelab.methods.linear import weighted_sum
-from mergelab.methods.ties import elect_and_merge, elect_sign
+from mergelab.methods.ties import elect_sign
 
 
 def combine(
@@ -37,6 +37,7 @@ def combine(
     settings: Mapping[str, Any],
     per_source: Sequence[Mapping[str, Any]],
     base: Operand | None = None,
+    backend: Backend = TORCH,
 ) -> Operand:
     """The merged tensor as an operand: the change where the inputs are changes."""
     options = {**_options(settings, per_source), "base": base}
@@ -45,11 +46,11 @@ def combine(
         return _as_operand(method.combine(deltas, **accepted(method.combine, options)))
     by_row = bool(method.row_flag and settings.get(method.row_flag))
     if method.by_entry or by_row:
-        if method.combine is elect_and_merge and settings.get("zero_sign") == "majority":
-            options["majority"] = _majority(prepared, options)
-        return _by_part(method, prepared, options)
+        if settings.get("zero_sign") == "majority" and settings.get("majority") is None:
+            options["majority"] = majority_of(sign_total(prepared, options))
+        return _by_part(method, prepared, options, backend)
     if method.coefficients is not None:
-        return combination(prepared, factors_of(method, prepared, settings, per_source))
+        return combination(prepared, factors_of(method, prepared, settings, per_source), backend)
     if base is not None:
         options["base"] = dense(base)
     wholes = [dense(operand) for operand in prepared]
@@ -93,31 +94,41 @@ def _as_operand(merged: Factors | Tensor) -> Operand:
     return InMemory(merged)
 
 
-def _by_part(method: Method, prepared: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
+def _by_part(
+    method: Method, prepared: Sequence[Operand], options: Mapping[str, Any], backend: Backend
+) -> Operand:
     settings = accepted(method.combine, options)
+    function = backend.entrywise.get(method.combine, method.combine)
 
     def rows(*parts: Any) -> Tensor:
-        return method.combine(list(parts[:-1]), **settings)
+        return function(list(parts[:-1]), **settings)
 
     return Rowwise(prepared[0].shape, tuple(prepared), rows)
 
 
-def combination(operands: Sequence[Operand], factors: Sequence[float]) -> Operand:
+def combination(
+    operands: Sequence[Operand], factors: Sequence[float], backend: Backend = TORCH
+) -> Operand:
     """The sum of operands, each times its factor, added one after the other."""
 
     def rows(*parts: Any) -> Tensor:
-        return weighted_sum(parts[:-1], factors)
+        return backend.weighted_sum(parts[:-1], factors)
 
     return Rowwise(operands[0].shape, tuple(operands), rows)
 
 
-def _majority(prepared: Sequence[Operand], options: Mapping[str, Any]) -> float:
-    """The sign that most entries of a tensor elect: -1, 0 or +1."""
+def sign_total(prepared: Sequence[Operand], options: Mapping[str, Any]) -> float:
+    """Of all entries, how many more elect plus than minus."""
     settings = accepted(elect_sign, {**options, "zero_sign": "zero"})
     total = 0.0
     for tile in tiles(prepared[0].shape):
         signs = elect_sign([operand.rows(*tile) for operand in prepared], **settings)
         total += float(signs.sum(dtype=torch.float64))
+    return total
+
+
+def majority_of(total: float) -> float:
+    """The sign that most entries elect; 0 where it is a draw."""
     return float((total > 0) - (total < 0))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergelab.kernels.backends import TORCH, Backend
 from mergelab.kernels.operands import (
     InMemory,
     Operand,
@@ -28,7 +29,7 @@ from mergelab.methods.dare import dare
 from mergelab.methods.declaration import Method
 from mergelab.methods.della import magprune
 from mergelab.methods.pruning import band, band_ranks
-from mergelab.methods.trimming import keep_between, kept_count, norm_of, ratio_of, trim
+from mergelab.methods.trimming import kept_count, norm_of, ratio_of, trim
 
 Rescale = bool | str
 
@@ -40,6 +41,7 @@ def prepare(
     per_source: Sequence[Mapping[str, Any]],
     seed: int = 0,
     streams: Sequence[int] = (),
+    backend: Backend = TORCH,
 ) -> list[Operand]:
     """Each source after the method's first half; the sources themselves where it has none.
 
@@ -52,7 +54,7 @@ def prepare(
     tiled = _TILED.get(method.prepare)
     prepared = []
     for operand, own, numbers in zip(inputs, per_source, random, strict=True):
-        options = {**settings, **own, **numbers}
+        options = {**settings, **own, **numbers, "backend": backend}
         if tiled is None:
             whole = method.prepare(dense(operand), **accepted(method.prepare, options))
             prepared.append(InMemory(whole))
@@ -67,14 +69,15 @@ def _trimmed(
     trim_count: str = "round",
     rescale: Rescale = False,
     threshold: float | None = None,
+    backend: Backend = TORCH,
 ) -> Operand:
     if threshold is None:
         size = math.prod(operand.shape)
         kept = kept_count(size, density, trim_count)
         if kept == size:
             return operand
-        threshold = kth_largest(operand, kept)[0] if kept else math.inf
-    return _rescaled(operand, _kept(operand, threshold), density, rescale)
+        threshold = kth_largest(operand, kept, backend=backend)[0] if kept else math.inf
+    return _rescaled(operand, _kept(operand, threshold, math.inf, backend), density, rescale)
 
 
 def _banded(
@@ -84,14 +87,17 @@ def _banded(
     trim_count: str = "round",
     trim_scope: str = "tensor",
     rescale: Rescale = False,
+    backend: Backend = TORCH,
 ) -> Operand:
     if trim_scope == "row":
         settings = {"trim_count": trim_count, "trim_scope": trim_scope}
         kept = _by_part(operand, lambda part, _: band(part, density, gamma, **settings))
         return _rescaled(operand, kept, density, rescale)
     above, count = band_ranks(math.prod(operand.shape), density, gamma, trim_count)
-    low, high = kth_largest(operand, above + count, above + 1) if count else (math.inf, math.inf)
-    return _rescaled(operand, _kept(operand, low, high), density, rescale)
+    low = high = math.inf
+    if count:
+        low, high = kth_largest(operand, above + count, above + 1, backend=backend)
+    return _rescaled(operand, _kept(operand, low, high, backend), density, rescale)
 
 
 def _dropped(
@@ -103,18 +109,26 @@ def _dropped(
     trim_after: float = 1.0,
     trim_count: str = "round",
     threshold: float | None = None,
+    backend: Backend = TORCH,
 ) -> Operand:
-    kept = _survivors(operand, density, seed, stream, rescale)
-    return _trimmed(kept, trim_after, trim_count, threshold=threshold) if trim_after < 1 else kept
+    kept = _survivors(operand, density, seed, stream, rescale, backend)
+    if trim_after == 1.0:
+        return kept
+    return _trimmed(kept, trim_after, trim_count, threshold=threshold, backend=backend)
 
 
 def _survivors(
-    operand: Operand, density: float, seed: int, stream: int, rescale: Rescale = True
+    operand: Operand,
+    density: float,
+    seed: int,
+    stream: int,
+    rescale: Rescale = True,
+    backend: Backend = TORCH,
 ) -> Operand:
     """What DARE leaves, before any trim."""
 
     def rows(part: Tensor, first: int) -> Tensor:
-        return dare(part, density, seed=seed, stream=stream, offset=first, rescale=False)
+        return backend.drop(part, density, seed=seed, stream=stream, offset=first)
 
     return _rescaled(operand, _by_part(operand, rows), density, rescale)
 
@@ -156,8 +170,8 @@ def _by_part(operand: Operand, function: Callable[[Tensor, int], Tensor]) -> Ope
     return Rowwise(operand.shape, (operand,), function)
 
 
-def _kept(operand: Operand, low: float, high: float = math.inf) -> Operand:
-    return _by_part(operand, lambda part, _: keep_between(part, low, high))
+def _kept(operand: Operand, low: float, high: float, backend: Backend) -> Operand:
+    return _by_part(operand, lambda part, _: backend.keep_between(part, low, high))
 
 
 def _rescaled(before: Operand, after: Operand, density: float, rescale: Rescale) -> Operand:
@@ -176,7 +190,7 @@ def _norm(operand: Operand, norm: str) -> float:
     return norm_of(torch.tensor(parts, dtype=torch.float64), norm)
 
 
-def kth_largest(operand: Operand, *ranks: int) -> list[float]:
+def kth_largest(operand: Operand, *ranks: int, backend: Backend = TORCH) -> list[float]:
     """The magnitudes of an operand at several ranks, 1 being the largest.
 
     >>> kth_largest(InMemory(torch.tensor([[3.0, -1.0], [2.0, -5.0]])), 2, 3)
@@ -185,4 +199,5 @@ def kth_largest(operand: Operand, *ranks: int) -> list[float]:
     return select(
         [Selection(rank) for rank in ranks],
         lambda: ([operand.rows(*tile)] * len(ranks) for tile in tiles(operand.shape)),
+        backend.digits,
     )

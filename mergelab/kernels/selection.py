@@ -15,39 +15,28 @@ import torch
 from torch import Tensor
 
 _DIGITS = 1 << 16
+Digits = Callable[[Tensor, int | None], np.ndarray]
 _MAGNITUDE = 0x7FFFFFFF  # all bits but the sign
 
 
 class Selection:
     """A search for the k-th largest magnitude, `1 <= k <= n`.
 
-    Until `threshold` is known: hand every part to `count`, add the counts up, and give the sum to
-    `narrow`. Raises `ValueError` where k exceeds the number of values seen.
+    Until `threshold` is known: add up the `digits` of every part, given `upper`, and hand the sum
+    to `narrow`. Raises `ValueError` where k exceeds the number of values seen.
 
     >>> search = Selection(2)
     >>> parts = [torch.tensor([3.0, -1.0]), torch.tensor([2.0, -5.0])]
     >>> while search.threshold is None:
-    ...     search.narrow(sum(search.count(part) for part in parts))
+    ...     search.narrow(sum(digits(part, search.upper) for part in parts))
     >>> search.threshold
     3.0
     """
 
     def __init__(self, k: int) -> None:
         self._remaining = k
-        self._upper: int | None = None
+        self.upper: int | None = None
         self.threshold: float | None = None
-
-    def count(self, values: Tensor) -> np.ndarray:
-        """How often each digit occurs among the candidates in a part, `[65536]`.
-
-        `values`: fp32 of any shape.
-        """
-        bits = values.contiguous().view(torch.int32).flatten() & _MAGNITUDE
-        if self._upper is None:
-            digits = bits >> 16
-        else:
-            digits = bits[(bits >> 16) == self._upper] & (_DIGITS - 1)
-        return torch.bincount(digits, minlength=_DIGITS).cpu().numpy()
 
     def narrow(self, counts: np.ndarray) -> None:
         """Choose the digit in which the k-th largest falls, from the counts over all values."""
@@ -57,19 +46,37 @@ class Selection:
             raise ValueError(f"there are fewer than {self._remaining} values to select from")
         digit = _DIGITS - 1 - place
         self._remaining -= int(from_above[place] - counts[digit])
-        if self._upper is None:
-            self._upper = digit
+        if self.upper is None:
+            self.upper = digit
         else:
-            bits = np.array((self._upper << 16) | digit, dtype=np.uint32)
+            bits = np.array((self.upper << 16) | digit, dtype=np.uint32)
             self.threshold = float(bits.view(np.float32))
 
 
+def digits(values: Tensor, upper: int | None) -> np.ndarray:
+    """How often each value of a magnitude's upper 16 bits occurs, `[65536]`.
+
+    `values`: fp32 of any shape. With `upper` it is the lower 16 bits, of those values alone whose
+    upper ones are `upper`.
+
+    >>> counts = digits(torch.tensor([1.0, -1.0, 3.0]), None)
+    >>> counts.nonzero()[0].tolist(), int(counts[0x3F80])  # 1.0 is 0x3F800000
+    ([16256, 16448], 2)
+    """
+    bits = values.contiguous().view(torch.int32).flatten() & _MAGNITUDE
+    found = bits >> 16 if upper is None else bits[(bits >> 16) == upper] & (_DIGITS - 1)
+    return torch.bincount(found, minlength=_DIGITS).cpu().numpy()
+
+
 def select(
-    searches: Sequence[Selection], parts: Callable[[], Iterable[Sequence[Tensor]]]
+    searches: Sequence[Selection],
+    parts: Callable[[], Iterable[Sequence[Tensor]]],
+    digits: Digits = digits,
 ) -> list[float]:
     """Run several searches over the same parts at once; their thresholds.
 
     `parts` is called for each pass and gives the parts one by one, each as a tensor per search.
+    `digits`: what counts, if it is not the function of that name.
 
     >>> values = torch.tensor([3.0, -1.0, 2.0, -5.0])
     >>> select([Selection(1), Selection(4)], lambda: [(values, values)])
@@ -79,7 +86,7 @@ def select(
         totals = [np.zeros(_DIGITS, dtype=np.int64) for _ in searches]
         for part in parts():
             for total, search, values in zip(totals, searches, part, strict=True):
-                total += search.count(values)
+                total += digits(values, search.upper)
         for search, total in zip(searches, totals, strict=True):
             search.narrow(total)
     return [search.threshold for search in searches]

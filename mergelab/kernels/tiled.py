@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from mergelab.kernels.backends import TORCH, Backend
 from mergelab.kernels.combining import GramSum, combine, factors_of
-from mergelab.kernels.counting import Counts, count
+from mergelab.kernels.counting import Counts
 from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros, tiles
 from mergelab.kernels.preparing import prepare
 from mergelab.methods.concat import concat
@@ -30,7 +31,7 @@ class Merge:
     `changes`: what each source changes in the base (its own weight where there is no base).
     `settings`: the merge's parameters; `per_source`: each source's, in the order of `changes`.
     `in_weights`: full weights are combined, base plus change, and not the changes. `seed` and
-    `streams` (one per source) name the random numbers.
+    `streams` (one per source) name the random numbers, `backend` does the inner loops.
     """
 
     method: Method
@@ -41,6 +42,7 @@ class Merge:
     in_weights: bool = False
     seed: int = 0
     streams: Sequence[int] = ()
+    backend: Backend = TORCH
 
 
 class TiledMerge:
@@ -73,10 +75,11 @@ class TiledMerge:
         self._gram = GramSum(self._changes)
         if merge.in_weights:
             self._weight_gram = GramSum(self._operands)
+        numbers = merge.settings, merge.per_source
         self._prepared = prepare(
-            method, self._operands, merge.settings, merge.per_source, merge.seed, merge.streams
+            method, self._operands, *numbers, merge.seed, merge.streams, merge.backend
         )
-        self.result = combine(method, self._prepared, merge.settings, merge.per_source, self._base)
+        self.result = combine(method, self._prepared, *numbers, self._base, merge.backend)
 
     def parts(self) -> Iterator[tuple[int, int, Tensor]]:
         """The merged weights in fp32, `[rows, columns]`, with the first row and the one after.
@@ -84,6 +87,7 @@ class TiledMerge:
         `counts` is complete when all parts have been taken.
         """
         in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
+        count = self.merge.backend.count
         self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
         for start, stop in tiles(self.result.shape):
             merged = self.result.rows(start, stop)

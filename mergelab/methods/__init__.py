@@ -16,6 +16,7 @@ from mergelab.methods import iso_c as _iso_c
 from mergelab.methods import knots_ties as _knots_ties
 from mergelab.methods import linear as _linear
 from mergelab.methods import model_stock as _model_stock
+from mergelab.methods import passthrough as _passthrough
 from mergelab.methods import pruning as _pruning
 from mergelab.methods import sce as _sce
 from mergelab.methods import slerp as _slerp
@@ -34,6 +35,7 @@ from mergelab.methods.iso_c import iso_c
 from mergelab.methods.knots_ties import knots_ties
 from mergelab.methods.linear import linear, task_arithmetic
 from mergelab.methods.model_stock import interpolation_ratio, model_stock
+from mergelab.methods.passthrough import passthrough
 from mergelab.methods.pruning import band, breadcrumbs, breadcrumbs_ties, magnitude_prune
 from mergelab.methods.sce import sce
 from mergelab.methods.slerp import angle, slerp
@@ -61,6 +63,7 @@ REGISTRY: dict[str, Method] = {
         _iso_c,
         _knots_ties,
         _core_space,
+        _passthrough,
     )
     for method in module.METHODS
 }
@@ -102,6 +105,7 @@ __all__ = [
     "nearswap",
     "norm_ratio",
     "nuslerp",
+    "passthrough",
     "sce",
     "slerp",
     "svd",

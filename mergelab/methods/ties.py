@@ -130,9 +130,10 @@ def disjoint_merge(
     share = torch.zeros_like(tau[0])
     for delta, w in zip(tau, weight, strict=True):
         term = delta * w
+        shares = {"weights": abs(w), "signed_weights": w}
         agrees = ((delta if unweighted else term).sign() == elected) & (elected != 0)
         total = total + torch.where(agrees, term, torch.zeros_like(term))
-        share = share + agrees * {"weights": abs(w), "signed_weights": w}.get(divisor, 1.0)
+        share = share + agrees.to(total.dtype) * shares.get(divisor, 1.0)
     if divisor != "none":
         total = total / torch.where(share != 0, share, torch.ones_like(share))
     return total.to(common_dtype(deltas))

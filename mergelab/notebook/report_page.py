@@ -29,7 +29,10 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 p.lead { color: var(--faint); margin: 0 0 1.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: 0; }
 dt { color: var(--faint); } dd { margin: 0; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; } tbody th { white-space: nowrap !important; } table { font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+tbody th { white-space: nowrap !important; }
+thead th { white-space: normal !important; overflow-wrap: anywhere; min-width: 4.5rem; }
+table { font-variant-numeric: tabular-nums; }
 tbody tr + tr { border-top: 1px solid var(--line); }
 figure { margin: 0 0 1rem; padding: .6rem; background: #ffffff; border: 1px solid var(--line);
          border-radius: .4rem; } figure img { display: block; width: 100%; }
@@ -71,9 +74,9 @@ def report_page(report: MergeReport, *, title: str, recipe: str = "") -> str:
         *([_section("Notes", _list(report.notes))] if report.notes else []),
     ]
     if report.tensors:
-        parts.append(_section("By layer", _scrolling(merge_report_table(report), "by layer")))
         figures = "".join(f"<figure>{p.img()}</figure>" for p in report_plots(report))
         parts.append(_section("Plots", figures))
+        parts.append(_section("By layer", _scrolling(merge_report_table(report), "by layer")))
         inside = _scrolling(_tensor_table(report), "by tensor")
         shown = f"{len(report.tensors)} merged tensors"
         parts.append(
@@ -105,6 +108,7 @@ def _facts(report: MergeReport) -> dict[str, str]:
             facts[f"{word}, {name}"] = _removed(total, n)
     if total.conflicts is not None and total.entries:
         facts["Sign conflicts"] = counted(total.conflicts, total.conflicts / total.entries)
+    if total.resolved:
         facts["Resolved by a vote"] = f"{total.resolved:,}"
     if total.magnitude_kept is not None:
         facts["Magnitude kept"] = f"{total.magnitude_kept:.3f}"

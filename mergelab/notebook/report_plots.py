@@ -65,8 +65,9 @@ def conflicts_plot(report: MergeReport) -> Picture | None:
     conflicts = [row.conflicts / row.entries for row in layers]
     resolved = [row.resolved / row.entries for row in layers]
     axis.bar(range(len(layers)), conflicts, 0.75, color=DROPPED, label="conflicts")
-    look = {"color": CONFLICT, "marker": "o", "linestyle": "none", "markersize": 5}
-    axis.plot(range(len(layers)), resolved, **look, label="resolved by a vote")
+    if any(resolved):
+        look = {"color": CONFLICT, "marker": "o", "linestyle": "none", "markersize": 5}
+        axis.plot(range(len(layers)), resolved, **look, label="resolved by a vote")
     axis.set_ylabel("share of entries")
     _shares(axis, top=max(conflicts))
     _legend(axis)
@@ -115,7 +116,8 @@ def angle_plot(report: MergeReport) -> Picture | None:
     axis.set_yticks(range(0, 181 if largest > 115 else 121, 30))
     axis.set_ylabel("angle in degrees")
     between = "full weights" if weights else "changes"
-    axis.set_title(f"Angle between the sources' {between} by layer (90: nothing in common)")
+    remark = "" if weights else " (90: nothing in common)"
+    axis.set_title(f"Angle between the sources' {between} by layer{remark}")
     whole = total.weight_angle if weights else total.angle
     return Picture(figure, f"Angle between the sources' {between} by layer. In total {whole:.1f}°.")
 
@@ -135,7 +137,7 @@ def conflict_map(report: MergeReport) -> Picture | None:
     figure = new_figure(9.4, 1.5 + 0.36 * len(shares))
     axis = figure.subplots()
     colours = LinearSegmentedColormap.from_list("conflict", ["#FFFFFF", "#F7CDB0", "#E8843C"])
-    colours.set_bad(DROPPED)
+    axis.set_facecolor(DROPPED)
     top = float(np.nanmax(grid)) or 1.0
     image = axis.imshow(grid, cmap=colours, vmin=0, vmax=top, aspect="auto")
     if len(layers) <= _READABLE:
@@ -187,7 +189,7 @@ def _line(axis: Any, values: Sequence[float | None], colour: str, n: int, label:
         color=colour,
         marker=_MARKERS[n % len(_MARKERS)],
         linestyle=_STYLES[n % len(_STYLES)],
-        markersize=5,
+        markersize=5 if len(values) <= 2 * _READABLE else 2.5,
         label=label,
     )
 

@@ -44,12 +44,32 @@ _ALIASES = {
     "method": "merge_method",
     "average": "linear",
     "mean": "linear",
+    "lerp": "linear",
     "soup": "linear",
+    "model_soup": "linear",
+    "dare": "dare_ties",
+    "magnitude": "magnitude_prune",
+    "frankenmerge": "passthrough",
+    "stack": "passthrough",
+    "tokenizer_src": "tokenizer_source",
 }
 _REMARKS = {
     "drop_rate": ", which is 1 minus the drop rate",
     "p": ", which is 1 minus the drop rate",
     "k": ", a fraction between 0 and 1",
+}
+
+
+# What mergekit's recipes may say and this one does not, with what to write instead.
+_REFUSED = {
+    "modules": "merges of models made of several parts are not supported; write 'models' or "
+    "'slices' in its place",
+    "residual_weight": "not supported, in mergekit it has no effect either; leave it out",
+    "override_architecture": "not supported; the architecture is the one in config.json",
+    "seed": "belongs to the run, not to the recipe; write 'mergelab merge --seed N'",
+}
+_REFUSED_IN_SLICE = {
+    "base_model": "one base holds for all slices; write 'base_model' beside 'slices'",
 }
 
 
@@ -63,10 +83,30 @@ Parameters = Annotated[
 ]
 
 
+def _as_reference(value: Any) -> Any:
+    """mergekit's long form `{model: path, lora: path}` as the words `path+path`."""
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if key in _REFUSED:
+            raise ValueError(f"'{key}': {_REFUSED[key]}")
+        if key not in ("model", "lora", "path", "revision"):
+            raise ValueError(f"unknown key '{key}'; {suggestion(str(key), ('model', 'lora'))}")
+    if "model" not in value and "path" not in value:
+        raise ValueError("'model' is missing; write 'model: path', with 'lora: path' beside it")
+    text = str(_as_reference(value.get("model", value.get("path"))))
+    if value.get("revision"):
+        text += f"@{value['revision']}"
+    return f"{text}+{_as_reference(value['lora'])}" if value.get("lora") else text
+
+
+Reference = Annotated[str, BeforeValidator(_as_reference), Field(min_length=1)]
+
+
 class ModelEntry(_Strict):
     """One model of a merge, and the parameters that hold for it."""
 
-    model: str = Field(min_length=1)
+    model: Reference
     parameters: Parameters = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -90,19 +130,64 @@ class Slice(_Strict):
     parameters: Parameters = Field(default_factory=dict)
 
 
+class TokenSetting(_Strict):
+    """Which row of which model stands for a token where a model lacks it, or, `force`, anyway.
+
+    `model` is None for a row of zeros. `token` or `token_id` name another row of that model.
+    """
+
+    model: Reference | None = None
+    token: str | None = None
+    token_id: Annotated[int, Field(ge=0)] | None = None
+    force: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_mergekit_writes_it(cls, value: Any) -> Any:
+        """`{source: model}`, `{source: {kind: zero}}`, `{source: {kind: model_token, ...}}`."""
+        if not isinstance(value, dict) or "source" not in value:
+            if isinstance(value, dict) and "model" in value:  # as it is written back
+                return value
+            raise ValueError("write 'source: ' with a model, or 'source: {kind: zero}'")
+        source, rest = value["source"], {k: v for k, v in value.items() if k != "source"}
+        if not isinstance(source, dict) or "kind" not in source:
+            return {**rest, "model": source}
+        inner = {key: item for key, item in source.items() if key != "kind"}
+        if source["kind"] == "zero" and not inner:
+            return {**rest, "model": None}
+        if source["kind"] == "model_token" and "model" in inner:
+            if ("token" in inner) == ("token_id" in inner):
+                raise ValueError("source: give either 'token' or 'token_id'")
+            return {**rest, **inner}
+        raise ValueError("source: its kind is 'zero', or 'model_token' with a model and a token")
+
+
+class TokenizerSetting(_Strict):
+    """Whose tokens the output has: "base", "union" or a model; mergekit's `tokenizer` section."""
+
+    source: Reference = "union"
+    tokens: dict[str, TokenSetting] = Field(default_factory=dict)
+    pad_to_multiple_of: Annotated[int, Field(ge=1)] | None = None
+
+
 class Recipe(_Strict):
     """A merge, as written in YAML: the method, the models or slices, and their parameters."""
 
+    name: str | None = None  # for people, who name their recipes as mergekit's users do
     merge_method: str
     compat: Literal["paper", "mergekit", "peft"] | None = None
     models: list[ModelEntry] | None = None
     slices: list[Slice] | None = None
-    base_model: str | None = None
+    base_model: Reference | None = None
     parameters: Parameters = Field(default_factory=dict)
     dtype: Dtype | None = None
     out_dtype: Dtype | None = None
-    tokenizer_source: str | None = None
+    output: Literal["model", "adapter"] = "model"
+    rank: Annotated[int, Field(ge=1)] | None = None
+    tokenizer_source: Reference | None = None
+    tokenizer: TokenizerSetting | None = None
     chat_template: str | None = None
+    allow_unrelated: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +199,40 @@ class Recipe(_Strict):
         if bool(self.models) == bool(self.slices):
             raise ValueError("write either 'models' or 'slices', with at least one entry")
         return self
+
+    @model_validator(mode="after")
+    def _one_word_on_tokens(self) -> Recipe:
+        if self.tokenizer_source and self.tokenizer:
+            raise ValueError("write either 'tokenizer_source' or 'tokenizer', not both")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_as_output(self) -> Recipe:
+        if self.output == "adapter":
+            if self.slices:
+                raise ValueError(
+                    "output: an adapter keeps its base's layers, so it cannot be made of slices; "
+                    "write 'models', or 'output: model'"
+                )
+            if self.tokens is not None:
+                raise ValueError(
+                    "output: an adapter keeps its base's vocabulary; leave "
+                    f"'{'tokenizer' if self.tokenizer else 'tokenizer_source'}' out, or write "
+                    "'output: model'"
+                )
+        elif self.rank is not None:
+            method = REGISTRY.get(self.merge_method)
+            if method is not None and method.parameter("rank") is None:
+                raise ValueError("rank: only adapters have one; write 'output: adapter' beside it")
+            self.parameters = {"rank": self.rank, **self.parameters}
+        return self
+
+    @property
+    def tokens(self) -> TokenizerSetting | None:
+        """What the recipe says about the output's tokens, in either of the two forms."""
+        if self.tokenizer_source:
+            return TokenizerSetting(source=self.tokenizer_source)
+        return self.tokenizer
 
     @field_validator("chat_template")
     @classmethod
@@ -156,9 +275,14 @@ def read_recipe(path: Path) -> Recipe:
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
     try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)
+        value, *more = list(yaml.load_all(text, Loader=_UniqueKeyLoader)) or [None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
+    if more:
+        raise UserError(
+            f"{path}: holds {len(more) + 1} recipes, parted by '---' (mergekit-multi); write each "
+            "to a file of its own, and name the output of one as a model of the next"
+        )
     return parse_recipe(value, str(path))
 
 
@@ -204,6 +328,9 @@ def _first_problem(error: ValidationError) -> str:
     *parents, last = problem["loc"] or ("",)
     place = _place(problem["loc"])
     if problem["type"] == "extra_forbidden":
+        refused = _REFUSED | (_REFUSED_IN_SLICE if parents and parents[0] == "slices" else {})
+        if last in refused:
+            return f"'{place}': {refused[last]}"
         fields = _fields_at(parents)
         keys = set(fields) | _parameter_keys()
         return f"unknown key '{place}'; {suggestion(str(last), keys)}"
@@ -224,10 +351,15 @@ def _place(location: tuple[Any, ...]) -> str:
 
 def _fields_at(location: list[Any]) -> list[str]:
     names = [part for part in location if isinstance(part, str)]
-    model = {"models": ModelEntry, "slices": Slice, "sources": SliceSource}.get(
-        names[-1] if names else "", Recipe
-    )
-    return list(model.model_fields)
+    models = {
+        "models": ModelEntry,
+        "slices": Slice,
+        "sources": SliceSource,
+        "tokenizer": TokenizerSetting,
+        "tokens": TokenSetting,
+    }
+    inner = next((name for name in reversed(names) if name in models), "")
+    return list(models.get(inner, Recipe).model_fields)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

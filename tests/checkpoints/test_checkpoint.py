@@ -150,11 +150,15 @@ def test_a_folder_without_weights_says_which_file_is_missing(tiny, tmp_path):
         Checkpoint(model)
 
 
-def test_a_quantised_model_is_refused(tiny, tmp_path):
+@pytest.mark.parametrize("how", [{"quant_method": "gptq"}, {"bits": 4}, "int4"])
+def test_a_quantised_model_is_refused_with_what_to_do_instead(tiny, tmp_path, how):
     model = tiny.copy("base", tmp_path / "model")
-    edit_json(model / "config.json", quantization_config={"quant_method": "gptq"})
-    with pytest.raises(UserError, match="quantised"):
+    edit_json(model / "config.json", quantization_config=how)
+    with pytest.raises(
+        UserError, match=r"quantised.*unquantised\+adapter.*model\.dequantize"
+    ) as no:
         Checkpoint(model)
+    assert ("gptq" in str(no.value)) == ("quant_method" in how)
 
 
 def test_shared_embeddings_are_recognised(tiny, tmp_path):

@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from tiny_models import LAYERS, edit_json, weights
 
 from mergelab import explain, merge
+from mergelab.engine import streams_of
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY
+from mergelab.recipes import make_plan, parse_recipe
 
 NAME = "model.layers.1.mlp.up_proj.weight"  # changed by both adapters
 ROW, COLUMN = 7, 11
@@ -118,9 +120,6 @@ def test_dare_ties_draws_the_numbers_that_its_seed_names(tiny, tmp_path):
     density, seed = 0.4, 5
     out = merged(tiny, tmp_path, "dare_ties", seed=seed, parameters={"density": density})
     recipe = tiny.recipe("dare_ties", parameters={"density": density})
-    from mergelab.engine import streams_of
-    from mergelab.recipes import make_plan, parse_recipe
-
     plan = make_plan(parse_recipe(recipe))
     (tensor,) = [t for t in plan.tensors if t.name == NAME]
     streams = dict(
@@ -145,6 +144,77 @@ def test_dare_ties_draws_the_numbers_that_its_seed_names(tiny, tmp_path):
         assert found.merged == close(expected)
         assert found.belongs
     assert fates == {True, False}
+
+
+def test_what_mergekit_would_have_made_of_it_is_its_own_rescale_and_its_sum(tiny, tmp_path):
+    """mergekit matches the L1 norm after the drop, and adds up what agrees."""
+    density, seed = 0.5, 1
+    out = merged(tiny, tmp_path, "dare_ties", seed=seed, parameters={"density": density})
+    plan = make_plan(parse_recipe(tiny.recipe("dare_ties")))
+    (tensor,) = [t for t in plan.tensors if t.name == NAME]
+    numbers = [number for number, _ in tensor.inputs]
+    streams = dict(zip(numbers, streams_of(plan, tensor), strict=True))
+    left = []
+    for number, change in enumerate(map(np.array, flat_changes(tiny))):
+        words = [naive.random_word(i, seed, streams[number]) for i in range(change.size)]
+        dropped = np.where(np.array(words) < density * 2**32, change, 0)
+        left.append(dropped * np.abs(change).sum() / np.abs(dropped).sum())
+    columns = weights(tiny.base)[NAME].shape[1]
+    both = np.flatnonzero((left[0] * left[1]) > 0)[:3]  # where a sum is not a mean
+    for here in (*both, 0, 1, 2):
+        found = explain(out, f"{NAME}[{here // columns}, {here % columns}]")
+        here_left = [x[here] for x in left]
+        total = sum(here_left)
+        change = sum(x for x in here_left if x * total > 0)
+        (line,) = [line for line in lines(found, "others") if line.who == "mergekit"]
+        base = float(weights(tiny.base)[NAME].flatten()[here])
+        assert line.value == pytest.approx(base + change, abs=1e-6)
+        assert "masks are drawn here from the seed" in line.said
+
+
+def test_a_party_without_the_method_is_left_out_with_the_reason(tiny, tmp_path):
+    found = explain(merged(tiny, tmp_path, "sce"), ENTRY)
+    said = {line.who: line for line in lines(found, "others")}
+    assert list(said) == ["paper", "mergekit", "PEFT"]
+    assert said["PEFT"].value is None
+    assert said["PEFT"].said.startswith("left out: peft has no sce")
+    assert (said["mergekit"].value, said["mergekit"].said) == (found.rounded, "the same")
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("ties", {"election": "count", "divisor": "count"}),
+        ("ties", {"election": "mass_unweighted", "zero_sign": "positive", "density": 0.1}),
+        ("ties", {"rescale": "l1", "trim_count": "floor"}),
+        ("dare_ties", {"rescale": "l2", "trim_after": 0.2}),
+        ("dare_linear", {"rescale": False, "normalize": True}),
+        ("breadcrumbs", {"trim_scope": "row", "gamma": 0.1}),
+        ("della", {"window": "whole", "rescale": "l1", "divisor": "none"}),
+        ("slerp", {"t": 1.0}),
+    ],
+    ids=str,
+)
+def test_switches_are_followed(tiny, tmp_path, method, parameters):
+    density = {} if method == "slerp" else {"density": 0.5}
+    out = merged(tiny, tmp_path, method, seed=4, parameters={**density, **parameters})
+    assert all(explain(out, f"{NAME}[{i}, {i}]").belongs for i in range(8))
+
+
+def test_what_a_switch_did_is_said(tiny, tmp_path):
+    settings = {"density": 0.5, "rescale": True, "trim_count": "floor"}
+    out = merged(tiny, tmp_path, "ties", parameters=settings)
+    kept = [s for i in range(8) for s in said_of(out, "trim", i) if s.startswith("kept")]
+    assert kept and all(s.endswith("; times 2") for s in kept)
+    out = merge(
+        tiny.recipe("dare_ties", parameters={"density": 0.9, "trim_after": 0.1}), tmp_path / "dare"
+    ).path
+    drops = [s for i in range(8) for s in said_of(out, "drop", i)]
+    assert any("but trimmed afterwards" in s for s in drops)
+
+
+def said_of(out, step, column):
+    return [line.said for line in lines(explain(out, f"{NAME}[0, {column}]"), step)]
 
 
 def test_linear_is_told_as_the_terms_of_a_sum(tiny, tmp_path):
@@ -285,6 +355,20 @@ def test_an_output_that_was_changed_no_longer_belongs_to_its_sources(tiny, tmp_p
     assert explain(out, f"{NAME}[0, 0]").belongs
 
 
+def test_an_adapter_that_was_written_is_held_against_its_factors(tiny, tmp_path):
+    """The linear merge of one adapter is that adapter."""
+    out = merged(tiny, tmp_path, "linear", "persona")
+    adapter = tiny.copy("persona", tmp_path / "adapter")
+    for name in ("merge_report.json", "mergelab_recipe.yaml"):
+        shutil.copy(out / name, adapter / name)
+    found = explain(adapter, ENTRY)
+    base = float(weights(tiny.base)[NAME][ROW, COLUMN])
+    assert found.belongs
+    assert found.stored == close(base + flat_changes(tiny)[0][place(tiny)])
+    edit_json(adapter / "adapter_config.json", lora_alpha=9)
+    assert not explain(adapter, ENTRY).belongs
+
+
 def test_sources_that_were_changed_are_noticed(tiny, tmp_path):
     adapter = tiny.copy("persona", tmp_path / "adapter")
     recipe = {"merge_method": "ties", "base_model": str(tiny.base)}
@@ -293,6 +377,9 @@ def test_sources_that_were_changed_are_noticed(tiny, tmp_path):
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file({k: t * 2 for k, t in tensors.items()}, adapter / "adapter_model.safetensors")
     assert not explain(out, ENTRY).belongs
+    now = make_plan(parse_recipe({**recipe, "models": [{"model": str(adapter)}]}))
+    edit_json(out / "merge_report.json", fingerprints=["other", now.base.fingerprint])
+    assert "(adapter changed since)" in lines(explain(out, ENTRY), "stored")[0].said
     shutil.rmtree(adapter)
     with pytest.raises(UserError, match=r"no such folder.*--folder"):
         explain(out, ENTRY)

@@ -3,6 +3,8 @@
 Each row is a recipe on which other tools fail, go wrong in silence, or fill the disk.
 """
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -213,6 +215,15 @@ def bad_forms(tiny, tmp_path):
     small = other("small vocabulary", vocab_size=80)
     wide = other("other width", intermediate_size=64)
     deep = other("more layers", layers=4)
+    liar = {"model": str(shutil.copytree(wide["model"], tmp_path / "made" / "liar"))}
+    edit_json(tmp_path / "made" / "liar" / "config.json", intermediate_size=48)
+    shallow = {"model": str(tiny.copy("first", tmp_path / "made" / "shallow"))}
+    edit_json(tmp_path / "made" / "shallow" / "config.json", num_hidden_layers=4)
+    mute = {
+        "model": str(
+            save_model(llama(5, vocab_size=80), tmp_path / "made" / "mute", tokenizer=False)
+        )
+    }
     cut = tiny.copy("first", tmp_path / "made" / "cut")
     weights_file = cut / "model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-1000])
@@ -303,22 +314,34 @@ def bad_forms(tiny, tmp_path):
         ),
         "other shapes": (
             {"merge_method": "linear", "models": [first, wide]},
-            ["other width", "mlp.down_proj", "[32, 64]", "[32, 48]"],
+            ["other width", "intermediate_size is 64", "48", "one architecture"],
+        ),
+        "other shapes than its config says": (
+            {"merge_method": "linear", "models": [first, liar]},
+            ["liar", "mlp.down_proj", "[32, 64]", "[32, 48]"],
         ),
         "other shapes in slices": (
             {
                 "merge_method": "linear",
                 "slices": [{"sources": [{**first, **LAYER}, {**wide, **LAYER}]}],
             },
-            ["other width", "mlp.down_proj", "[32, 64]", "[32, 48]"],
+            ["other width", "intermediate_size is 64", "48"],
         ),
         "more layers": (
             {"merge_method": "linear", "models": [first, deep]},
-            ["more layers", "layers.3"],
+            ["more layers", "num_hidden_layers is 4", "3"],
         ),
         "fewer layers": (
             {"merge_method": "linear", "models": [deep, first]},
-            ["first", "layers.3"],
+            ["first", "num_hidden_layers is 3", "4"],
+        ),
+        "fewer layers than its config says": (
+            {"merge_method": "linear", "models": [deep, shallow]},
+            ["shallow", "layers.3"],
+        ),
+        "more layers than its config says": (
+            {"merge_method": "linear", "models": [shallow, deep]},
+            ["more layers", "layers.3"],
         ),
         "another architecture": (
             {"merge_method": "linear", "models": [second, {"model": str(architecture)}]},
@@ -376,9 +399,9 @@ def bad_forms(tiny, tmp_path):
             {"merge_method": "ties", "models": [{"model": str(cut_adapter)}]},
             ["cut_adapter/adapter_model.safetensors", "not a whole safetensors file"],
         ),
-        "the tokenizer of a smaller vocabulary": (
-            {"merge_method": "ties", **two, "tokenizer_source": small["model"]},
-            ["tokenizer_source", "80", "96"],
+        "a tokenizer_source without a tokenizer": (
+            {"merge_method": "ties", **two, "tokenizer_source": mute["model"]},
+            ["mute", "has no tokenizer", "tokenizer.json"],
         ),
         "a tokenizer that is nowhere": (
             {"merge_method": "ties", **two, "tokenizer_source": "./nowhere"},
@@ -407,9 +430,12 @@ BAD = [
     "vocabularies of two sizes",
     "adapter on a smaller vocabulary",
     "other shapes",
+    "other shapes than its config says",
     "other shapes in slices",
     "more layers",
     "fewer layers",
+    "fewer layers than its config says",
+    "more layers than its config says",
     "another architecture",
     "layer_range past the end",
     "an empty layer_range",
@@ -419,7 +445,7 @@ BAD = [
     "weights that cancel",
     "a truncated model",
     "a truncated adapter",
-    "the tokenizer of a smaller vocabulary",
+    "a tokenizer_source without a tokenizer",
     "a tokenizer that is nowhere",
 ]
 

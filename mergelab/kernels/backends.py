@@ -1,0 +1,87 @@
+"""Who does the inner loops: plain PyTorch anywhere, or compiled loops on the CPU.
+
+Both give the same bits (sums of squares for the report apart), so which one runs is a matter of
+speed only. This is the one place where it is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mergelab.kernels import counting, selection
+from mergelab.kernels.counting import Counts
+from mergelab.methods.dare import drop
+from mergelab.methods.linear import weighted_sum
+from mergelab.methods.trimming import keep_between
+
+BACKENDS = ("auto", "torch", "cpu")
+WORTH_COMPILING = 1 << 25  # entries; below, loading compiled code takes longer than it saves
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The inner loops of merging, each as the function of that name in plain PyTorch does it.
+
+    `entrywise` holds what stands in for a method's `combine` where it looks at single entries.
+    """
+
+    name: str
+    keep_between: Callable[..., Tensor] = keep_between
+    drop: Callable[..., Tensor] = drop
+    weighted_sum: Callable[[Sequence[Tensor], Sequence[float]], Tensor] = weighted_sum
+    count: Callable[..., Counts] = counting.count
+    digits: Callable[[Tensor, int | None], np.ndarray] = selection.digits
+    entrywise: Mapping[Callable[..., Any], Callable[..., Tensor]] = field(default_factory=dict)
+
+
+TORCH = Backend("torch")
+
+
+def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Backend:
+    """The backend to merge `entries` entries with on a device.
+
+    `name`: "torch", "cpu", or "auto", which takes compiled loops where they are there and worth
+    loading. Raises `ValueError` if the name is unknown or what it names is not there.
+
+    >>> choose("torch").name, choose("auto", entries=1000).name
+    ('torch', 'torch')
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if name == "cpu" and device != "cpu":
+        raise ValueError(f"backend cpu does not run on {device}; use torch")
+    if name == "cpu" and find_spec("numba") is None:
+        raise ValueError("backend cpu needs numba; pip install 'mergelab[kernels]', or use torch")
+    compiled = name == "cpu" or (
+        name == "auto"
+        and device == "cpu"
+        and entries >= WORTH_COMPILING
+        and find_spec("numba") is not None
+    )
+    return _compiled() if compiled else TORCH
+
+
+def _compiled() -> Backend:
+    from mergelab.kernels import cpu
+    from mergelab.methods.linear import linear, task_arithmetic
+    from mergelab.methods.ties import elect_and_merge
+
+    return Backend(
+        "cpu",
+        cpu.keep_between,
+        cpu.drop,
+        cpu.weighted_sum,
+        cpu.count,
+        cpu.digits,
+        {
+            linear: cpu.linear,
+            task_arithmetic: cpu.task_arithmetic,
+            elect_and_merge: cpu.elect_and_merge,
+        },
+    )
