@@ -132,6 +132,7 @@ _MERGEKIT = {
     "sce": {"select_topk": 1.0, "energy_floor": 1e-6},
     "nearswap": {},
     "arcee_fusion": {},
+    "passthrough": {},
 }
 
 _PEFT_VOTE = {"election": "mass_unweighted", "zero_sign": "positive", "divisor": "count"}

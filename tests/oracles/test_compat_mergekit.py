@@ -48,6 +48,7 @@ OTHERS = (
     "sce",
     "nearswap",
     "arcee_fusion",
+    "passthrough",
 )
 
 
@@ -131,7 +132,7 @@ def test_the_other_methods(number):
     method, dtype = OTHERS[number % len(OTHERS)], DTYPES[number // len(OTHERS) % 3]
     if method in ("sce", "arcee_fusion"):
         dtype = torch.float32  # both choose by a rank among numbers that half precision makes alike
-    single, two = ("nearswap", "arcee_fusion"), ("slerp", "nuslerp")
+    single, two = ("nearswap", "arcee_fusion", "passthrough"), ("slerp", "nuslerp")
     case = draw(number, dtype, count=2 if method in (*single, *two) else None, positive=True)
     base, changes = based(case)
     if method in single:
@@ -146,9 +147,10 @@ def test_the_other_methods(number):
         "multislerp": {"weight": case.weights},
         "sce": case.one_of({}, {"select_topk": 0.37}),
         "nearswap": {"t": case.one_of(0.05, 0.3, 2.0)},
+        "passthrough": case.one_of({}, {"scale": -0.75}),
     }.get(method, {})
     models = [base + change for change in changes]
-    if method in ("linear", "karcher"):
+    if method in ("linear", "karcher", "passthrough"):
         theirs = merge_tensors(models, method, parameters=parameters)
         ours = merged("mergekit", method, models, parameters)
     elif method == "slerp":
