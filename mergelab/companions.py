@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from mergelab.model_card import model_card
 from mergelab.recipes import Plan
+from mergelab.report import MergeReport
 
 RECIPE_NAME = "mergelab_recipe.yaml"
 _CARRIED = (
@@ -22,8 +24,21 @@ _CARRIED = (
 )
 
 
-def write_companions(plan: Plan, folder: Path) -> None:
-    """Write everything but the weights that `transformers` needs to load the merged model."""
+def write_companions(plan: Plan, report: MergeReport, folder: Path) -> None:
+    """Write everything but the weights, and the report, that belongs to a merged model or adapter.
+
+    An adapter has its own config, and takes its base's at work.
+    """
+    if plan.output == "model":
+        write_configs(plan, folder)
+    write_tokenizer(plan, folder)
+    write_recipe(plan, folder)
+    card = model_card(plan, report, output=plan.output)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_configs(plan: Plan, folder: Path) -> None:
+    """`config.json` and `generation_config.json`."""
     config = dict(plan.config)
     floating = [t.dtype for t in plan.tensors if t.dtype.is_floating_point]
     if floating:
@@ -34,8 +49,6 @@ def write_companions(plan: Plan, folder: Path) -> None:
     if plan.generation_config is not None:
         text = json.dumps(plan.generation_config, indent=2)
         (folder / "generation_config.json").write_text(text + "\n")
-    write_tokenizer(plan, folder)
-    write_recipe(plan, folder)
 
 
 def write_tokenizer(plan: Plan, folder: Path) -> None:

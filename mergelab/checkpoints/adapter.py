@@ -172,6 +172,25 @@ class Adapter:
             return difference(Stored(self._file, source), base.operand(stored))
         return None
 
+    def factors(self, name: str) -> tuple[Tensor, Tensor, float] | None:
+        """A `[r, in]`, B `[out, r]` and their scaling, as stored; None where there is more to it.
+
+        That is, where the adapter does not change `name`, keeps it whole, or is a DoRA.
+        """
+        parts = self._contents.factors.get(name)
+        if parts is None or "magnitude_vector" in parts:
+            return None
+        embedding = "embedding_" if "embedding_A" in parts else ""
+        a, b = (self._file.read(parts[embedding + factor]) for factor in "AB")
+        return a, b, self.scaling(name, a.shape[0])
+
+    def is_transposed(self, name: str, base: Checkpoint, stored: str) -> bool:
+        """Whether the base holds the transpose of `B @ A`, under the name `stored`."""
+        a, b, _ = self.factors(name)
+        embedding = "embedding_A" in self._contents.factors[name]
+        straight = (b.shape[0], a.shape[1])
+        return embedding or self._is_transposed(base.entry(stored).shape, straight, base)
+
     def _from_factors(self, name: str, base: Checkpoint, stored: str) -> TaskVector:
         parts = self._contents.factors[name]
         embedding = "embedding_A" in parts

@@ -90,6 +90,10 @@ class AdapterWriter:
         self._tensors[f"{_PREFIX}{module}.{names[0]}"] = self._stored(name, a)
         self._tensors[f"{_PREFIX}{module}.{names[1]}"] = self._stored(name, b)
 
+    def takes_factors(self, name: str, dimensions: int) -> bool:
+        """Whether the change of a tensor of so many dimensions can be written as factors."""
+        return dimensions == 2 and name.endswith(".weight") and not self._is_shared(name)
+
     def whole(self, name: str, tensor: Tensor) -> None:
         """Let the base's tensor `name` become `tensor`: a norm, a bias, what has no low rank."""
         if not name.endswith((".weight", ".bias")):

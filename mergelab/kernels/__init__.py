@@ -3,13 +3,14 @@
 from mergelab.kernels.backends import BACKENDS, Backend, choose
 from mergelab.kernels.counting import Counts, opposed
 from mergelab.kernels.operands import tiles
-from mergelab.kernels.tiled import Merge, TiledMerge
+from mergelab.kernels.tiled import Merge, Part, TiledMerge
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "Counts",
     "Merge",
+    "Part",
     "TiledMerge",
     "choose",
     "opposed",

@@ -40,7 +40,7 @@ def combine(
     backend: Backend = TORCH,
 ) -> Operand:
     """The merged tensor as an operand: the change where the inputs are changes."""
-    options = {**_options(settings, per_source), "base": base}
+    options = {**options_of(settings, per_source), "base": base}
     if method.factored:
         deltas = [_as_delta(operand) for operand in prepared]
         return _as_operand(method.combine(deltas, **accepted(method.combine, options)))
@@ -64,11 +64,11 @@ def factors_of(
     per_source: Sequence[Mapping[str, Any]],
 ) -> Sequence[float]:
     """The factors with which a method that declares `coefficients` adds its inputs up."""
-    options = _options(settings, per_source)
+    options = options_of(settings, per_source)
     return method.coefficients(gram(operands), **accepted(method.coefficients, options))
 
 
-def _options(
+def options_of(
     settings: Mapping[str, Any], per_source: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """A method's own names for its settings: one list of weights."""

@@ -105,6 +105,7 @@ class Rowwise:
     """What a function makes of the same rows of other operands.
 
     `function` takes one tensor for each operand and the number of the first entry in them.
+    `factor`: what it multiplies entries by, for the report.
 
     >>> whole = InMemory(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     >>> Rowwise(whole.shape, (whole, whole), lambda a, b, first: a + b + first).rows(1, 2)
@@ -114,6 +115,7 @@ class Rowwise:
     shape: tuple[int, ...]
     operands: tuple[Operand, ...]
     function: Callable[..., Tensor]
+    factor: float | None = None
 
     def rows(self, start: int, stop: int) -> Tensor:
         parts = [operand.rows(start, stop) for operand in self.operands]

@@ -148,7 +148,9 @@ def _magpruned(
         options = {"window": window, "seed": seed, "stream": stream, "offset": first}
         return magprune(part, density, epsilon, rescale=own, **options)
 
-    return _rescaled(operand, _by_part(operand, rows), density, False if own else rescale)
+    if own:  # on average by 1 / density
+        return Rowwise(operand.shape, (operand,), rows, 1.0 / density if density > 0 else 1.0)
+    return _rescaled(operand, _by_part(operand, rows), density, rescale)
 
 
 _TILED: dict[Callable[..., Tensor], Callable[..., Operand]] = {
@@ -159,7 +161,7 @@ _TILED: dict[Callable[..., Tensor], Callable[..., Operand]] = {
 }
 
 
-def trims_after(method: Method, operand: Operand, **options: Any) -> Operand:
+def before_trim(method: Method, operand: Operand, **options: Any) -> Operand:
     """What a method's trim chooses among: the source itself, or what a drop left of it."""
     if method.prepare is dare:
         return _survivors(operand, **accepted(_survivors, options))
@@ -182,7 +184,24 @@ def _rescaled(before: Operand, after: Operand, density: float, rescale: Rescale)
         factor = 1.0 / density if density > 0 else 1.0
     else:
         factor = ratio_of(_norm(before, rescale), _norm(after, rescale))
-    return _by_part(after, lambda part, _: part * factor)
+    return Rowwise(after.shape, (after,), lambda part, _: part * factor, factor)
+
+
+def factor_of(prepared: Operand) -> float:
+    """The factor that what a source kept was multiplied by: 1 where it was left as it was.
+
+    >>> ones = InMemory(torch.ones(4))
+    >>> factor_of(Remembered(_rescaled(ones, ones, density=0.5, rescale=True)))
+    2.0
+    """
+    while isinstance(prepared, Remembered | Rowwise):
+        if isinstance(prepared, Remembered):
+            prepared = prepared.operand
+        elif prepared.factor is not None or len(prepared.operands) != 1:
+            return 1.0 if prepared.factor is None else prepared.factor
+        else:
+            (prepared,) = prepared.operands
+    return 1.0
 
 
 def _norm(operand: Operand, norm: str) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_DIGITS = 1 << 16
+DIGITS = 1 << 16
 Digits = Callable[[Tensor, int | None], np.ndarray]
 _MAGNITUDE = 0x7FFFFFFF  # all bits but the sign
 
@@ -42,9 +42,9 @@ class Selection:
         """Choose the digit in which the k-th largest falls, from the counts over all values."""
         from_above = np.cumsum(counts[::-1])
         place = int(np.searchsorted(from_above, self._remaining))
-        if place == _DIGITS:
+        if place == DIGITS:
             raise ValueError(f"there are fewer than {self._remaining} values to select from")
-        digit = _DIGITS - 1 - place
+        digit = DIGITS - 1 - place
         self._remaining -= int(from_above[place] - counts[digit])
         if self.upper is None:
             self.upper = digit
@@ -64,8 +64,8 @@ def digits(values: Tensor, upper: int | None) -> np.ndarray:
     ([16256, 16448], 2)
     """
     bits = values.contiguous().view(torch.int32).flatten() & _MAGNITUDE
-    found = bits >> 16 if upper is None else bits[(bits >> 16) == upper] & (_DIGITS - 1)
-    return torch.bincount(found, minlength=_DIGITS).cpu().numpy()
+    found = bits >> 16 if upper is None else bits[(bits >> 16) == upper] & (DIGITS - 1)
+    return torch.bincount(found, minlength=DIGITS).cpu().numpy()
 
 
 def select(
@@ -83,7 +83,7 @@ def select(
     [5.0, 1.0]
     """
     while any(search.threshold is None for search in searches):
-        totals = [np.zeros(_DIGITS, dtype=np.int64) for _ in searches]
+        totals = [np.zeros(DIGITS, dtype=np.int64) for _ in searches]
         for part in parts():
             for total, search, values in zip(totals, searches, part, strict=True):
                 total += digits(values, search.upper)

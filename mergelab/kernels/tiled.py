@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from mergelab.kernels.backends import TORCH, Backend
 from mergelab.kernels.combining import GramSum, combine, factors_of
 from mergelab.kernels.counting import Counts
 from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros, tiles
-from mergelab.kernels.preparing import prepare
+from mergelab.kernels.preparing import factor_of, prepare
 from mergelab.methods.concat import concat
 from mergelab.methods.declaration import Method
 from mergelab.methods.factors import Factors
@@ -30,7 +30,8 @@ class Merge:
 
     `changes`: what each source changes in the base (its own weight where there is no base).
     `settings`: the merge's parameters; `per_source`: each source's, in the order of `changes`.
-    `in_weights`: full weights are combined, base plus change, and not the changes. `seed` and
+    `in_weights`: full weights are combined, base plus change, and not the changes. `merged`: the
+    merged change, where it is known already (from factors merged apart). `seed` and
     `streams` (one per source) name the random numbers, `backend` does the inner loops.
     """
 
@@ -40,9 +41,23 @@ class Merge:
     per_source: Sequence[Mapping[str, Any]]
     base: Operand | None = None
     in_weights: bool = False
+    merged: Operand | None = None
     seed: int = 0
     streams: Sequence[int] = ()
     backend: Backend = TORCH
+
+
+class Part(NamedTuple):
+    """A run of a merged tensor's rows, from `start` up to but without `stop`, in fp32.
+
+    `weights`: base and change added up; `change`: what the merge makes of the changes. Both are
+    `[rows, columns]`.
+    """
+
+    start: int
+    stop: int
+    weights: Tensor
+    change: Tensor
 
 
 class TiledMerge:
@@ -55,7 +70,7 @@ class TiledMerge:
     >>> from mergelab.methods import REGISTRY
     >>> tau = [InMemory(torch.tensor(t)) for t in ([0.5, 0.01], [-0.25, 0.02])]
     >>> run = TiledMerge(Merge(REGISTRY["ties"], tau, {"lam": 1.0}, [{"density": 0.5}] * 2))
-    >>> [merged.tolist() for _, _, merged in run.parts()]
+    >>> [part.weights.tolist() for part in run.parts()]
     [[[0.5, 0.0]]]
     >>> run.counts.removed, run.counts.conflicts, run.counts.resolved
     ((1, 1), 1, 1)
@@ -76,16 +91,16 @@ class TiledMerge:
         if merge.in_weights:
             self._weight_gram = GramSum(self._operands)
         numbers = merge.settings, merge.per_source
+        if merge.merged is not None:
+            self._prepared, self.result = self._operands, merge.merged
+            return
         self._prepared = prepare(
             method, self._operands, *numbers, merge.seed, merge.streams, merge.backend
         )
         self.result = combine(method, self._prepared, *numbers, self._base, merge.backend)
 
-    def parts(self) -> Iterator[tuple[int, int, Tensor]]:
-        """The merged weights in fp32, `[rows, columns]`, with the first row and the one after.
-
-        `counts` is complete when all parts have been taken.
-        """
+    def parts(self) -> Iterator[Part]:
+        """The merged tensor part by part; `counts` is complete when all have been taken."""
         in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
         count = self.merge.backend.count
         self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
@@ -102,7 +117,7 @@ class TiledMerge:
                 change = merged - base if in_weights else merged
                 value = merged if in_weights else base + merged
             self.counts += count(changes, left, change, resolves=resolves)
-            yield start, stop, value
+            yield Part(start, stop, value, change)
 
     @property
     def gram(self) -> Matrix:
@@ -113,6 +128,11 @@ class TiledMerge:
     def weight_gram(self) -> Matrix:
         """Those of what was combined: of full weights where `in_weights`."""
         return self._weight_gram.matrix if self.merge.in_weights else self.gram
+
+    @property
+    def rescale(self) -> tuple[float, ...]:
+        """For each source the factor on what its first half kept, in the order of the changes."""
+        return tuple(map(factor_of, self._prepared))
 
     def low_rank(self) -> Factors | None:
         """The merged change as factors, where the method gives or only adds up some."""
