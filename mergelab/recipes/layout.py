@@ -17,7 +17,7 @@ import torch
 
 from mergelab.checkpoints import Checkpoint, layer_index, with_layer
 from mergelab.checkpoints.checkpoint import is_head
-from mergelab.checkpoints.vocabulary import embedding_name, is_token_rows
+from mergelab.checkpoints.vocabulary import embedding_name, is_token_rows, token_rows
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members, entries_of
 from mergelab.recipes.schema import SliceSource
@@ -204,6 +204,8 @@ class _Layout:
         for model, name in [(like, stored), *models]:
             _check_tensor(model, name, like, stored, rows_may_differ=by_token)
         entry = like.entry(stored)
+        if self.tokens is not None and not by_token and layer is None:
+            self._check_not_by_token(at.name, entry.shape)
         general = [group.parameters, self.members.recipe.parameters]
         single = [own for _, _, own in group.members]
         declared = [p for p in self.members.method.parameters if p.name != "space"]
@@ -229,6 +231,14 @@ class _Layout:
             ),
             by_token=by_token,
         )
+
+    def _check_not_by_token(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that seems to belong to tokens but is not known to be looked up so."""
+        if shape and shape[0] in {token_rows(model) for model in self.by_layer}:
+            raise UserError(
+                f"{name}: has an entry for each token, but only embeddings and heads without a "
+                "bias can be looked up by token; use models with one vocabulary"
+            )
 
     def _base_tensor(self, target: str, wanted: Sequence[str]) -> str | None:
         """The base's tensor that the inputs are changes of; None where there is no base."""

@@ -6,7 +6,6 @@ that names the file, the place in it, and what to write instead.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,16 +13,21 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY
+from mergelab.recipes.suggestions import REFUSED, REFUSED_IN_SLICE, suggestion
+from mergelab.recipes.tokenizer_setting import (
+    Reference,
+    Strict,
+    TokenizerSetting,
+    TokenSetting,
+)
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -31,80 +35,13 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 IGNORED_PARAMETERS = {
     "int8_mask": "masks are never stored here, so int8_mask changes nothing",
 }
-# What people write for a key or a method of another name.
-_ALIASES = {
-    "lam": "lambda",
-    "scale": "lambda",
-    "scaling": "lambda",
-    "normalise": "normalize",
-    "alpha": "weight",
-    "drop_rate": "density",
-    "p": "density",
-    "k": "density",
-    "base": "base_model",
-    "method": "merge_method",
-    "average": "linear",
-    "mean": "linear",
-    "lerp": "linear",
-    "soup": "linear",
-    "model_soup": "linear",
-    "dare": "dare_ties",
-    "magnitude": "magnitude_prune",
-    "frankenmerge": "passthrough",
-    "stack": "passthrough",
-    "tokenizer_src": "tokenizer_source",
-}
-_REMARKS = {
-    "drop_rate": ", which is 1 minus the drop rate",
-    "p": ", which is 1 minus the drop rate",
-    "k": ", a fraction between 0 and 1",
-}
-
-
-# What mergekit's recipes may say and this one does not, with what to write instead.
-_REFUSED = {
-    "modules": "merges of models made of several parts are not supported; write 'models' or "
-    "'slices' in its place",
-    "residual_weight": "not supported, in mergekit it has no effect either; leave it out",
-    "override_architecture": "not supported; the architecture is the one in config.json",
-    "seed": "belongs to the run, not to the recipe; write 'mergelab merge --seed N'",
-}
-_REFUSED_IN_SLICE = {
-    "base_model": "one base holds for all slices; write 'base_model' beside 'slices'",
-}
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 # A key with nothing after it reads as null in YAML; it means that nothing is set.
 Parameters = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)
 ]
 
 
-def _as_reference(value: Any) -> Any:
-    """mergekit's long form `{model: path, lora: path}` as the words `path+path`."""
-    if not isinstance(value, dict):
-        return value
-    for key in value:
-        if key in _REFUSED:
-            raise ValueError(f"'{key}': {_REFUSED[key]}")
-        if key not in ("model", "lora", "path", "revision"):
-            raise ValueError(f"unknown key '{key}'; {suggestion(str(key), ('model', 'lora'))}")
-    if "model" not in value and "path" not in value:
-        raise ValueError("'model' is missing; write 'model: path', with 'lora: path' beside it")
-    text = str(_as_reference(value.get("model", value.get("path"))))
-    if value.get("revision"):
-        text += f"@{value['revision']}"
-    return f"{text}+{_as_reference(value['lora'])}" if value.get("lora") else text
-
-
-Reference = Annotated[str, BeforeValidator(_as_reference), Field(min_length=1)]
-
-
-class ModelEntry(_Strict):
+class ModelEntry(Strict):
     """One model of a merge, and the parameters that hold for it."""
 
     model: Reference
@@ -124,62 +61,14 @@ class SliceSource(ModelEntry):
     layer_range: tuple[int, int] | None = None
 
 
-class Slice(_Strict):
+class Slice(Strict):
     """A run of output layers and the models' layers it is merged from."""
 
     sources: list[SliceSource] = Field(min_length=1)
     parameters: Parameters = Field(default_factory=dict)
 
 
-class TokenSetting(_Strict):
-    """Which row of which model stands for a token where a model lacks it, or, `force`, anyway.
-
-    `model` is None for a row of zeros. `token` or `token_id` name another row of that model.
-    """
-
-    model: Reference | None = None
-    token: str | None = None
-    token_id: Annotated[int, Field(ge=0)] | None = None
-    force: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_mergekit_writes_it(cls, value: Any) -> Any:
-        """`{source: model}`, `{source: {kind: zero}}`, `{source: {kind: model_token, ...}}`."""
-        if not isinstance(value, dict) or "source" not in value:
-            raise ValueError("write 'source: ' with a model, or 'source: {kind: zero}'")
-        source, rest = value["source"], {k: v for k, v in value.items() if k != "source"}
-        if not isinstance(source, dict) or "kind" not in source:
-            return {**rest, "model": source}
-        inner = {key: item for key, item in source.items() if key != "kind"}
-        if source["kind"] == "zero" and not inner:
-            return {**rest, "model": None}
-        if source["kind"] == "model_token" and "model" in inner:
-            if ("token" in inner) == ("token_id" in inner):
-                raise ValueError("source: give either 'token' or 'token_id'")
-            return {**rest, **inner}
-        raise ValueError("source: its kind is 'zero', or 'model_token' with a model and a token")
-
-    @model_serializer
-    def _written(self) -> dict[str, Any]:
-        row = {"token": self.token} if self.token_id is None else {"token_id": self.token_id}
-        source: Any = self.model
-        if self.model is None:
-            source = {"kind": "zero"}
-        elif row != {"token": None}:
-            source = {"kind": "model_token", "model": self.model, **row}
-        return {"source": source, "force": self.force}
-
-
-class TokenizerSetting(_Strict):
-    """Whose tokens the output has: "base", "union" or a model; mergekit's `tokenizer` section."""
-
-    source: Reference = "union"
-    tokens: dict[str, TokenSetting] = Field(default_factory=dict)
-    pad_to_multiple_of: Annotated[int, Field(ge=1)] | None = None
-
-
-class Recipe(_Strict):
+class Recipe(Strict):
     """A merge, as written in YAML: the method, the models or slices, and their parameters."""
 
     name: str | None = None  # for people, who name their recipes as mergekit's users do
@@ -223,7 +112,7 @@ class Recipe(_Strict):
                     "output: an adapter keeps its base's layers, so it cannot be made of slices; "
                     "write 'models', or 'output: model'"
                 )
-            if self.tokens is not None:
+            if self.tokens not in (None, TokenizerSetting(source="base")):
                 raise ValueError(
                     "output: an adapter keeps its base's vocabulary; leave "
                     f"'{'tokenizer' if self.tokenizer else 'tokenizer_source'}' out, or write "
@@ -318,26 +207,13 @@ def parse_recipe(value: Any, where: str = "recipe") -> Recipe:
     return recipe
 
 
-def suggestion(word: str, allowed: Any) -> str:
-    """What to write instead of `word`: the nearest allowed one, or all of them.
-
-    >>> suggestion("densty", ["weight", "density"]), suggestion("zzz", ["weight", "density"])
-    ("did you mean 'density'?", 'use one of density, weight')
-    """
-    names = sorted(str(name) for name in allowed)
-    if _ALIASES.get(word) in names:
-        return f"write '{_ALIASES[word]}'{_REMARKS.get(word, '')}"
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(names)}"
-
-
 def _first_problem(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     *parents, last = problem["loc"] or ("",)
     place = _place(problem["loc"])
     if problem["type"] == "extra_forbidden":
-        refused = _REFUSED | (_REFUSED_IN_SLICE if parents and parents[0] == "slices" else {})
+        refused = REFUSED | (REFUSED_IN_SLICE if parents and parents[0] == "slices" else {})
         if last in refused:
             return f"'{place}': {refused[last]}"
         fields = _fields_at(parents)

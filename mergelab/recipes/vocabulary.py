@@ -8,6 +8,7 @@ those that do; zeros if none does. These are mergekit's rules (its `tokenizer` s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from mergelab.checkpoints import Checkpoint
 from mergelab.checkpoints.vocabulary import Vocabulary, read_vocabulary, token_rows
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members
-from mergelab.recipes.schema import TokenSetting
+from mergelab.recipes.tokenizer_setting import TokenSetting
 
 _RENAMED = 0.01  # share of ids that may be called otherwise: reserved tokens put to use
 _ADVICE = (
@@ -178,7 +179,8 @@ class _Tokens:
     def _read(self, model: Checkpoint) -> Vocabulary | None:
         """A model's vocabulary; equal files are read once."""
         path = model.path / "tokenizer.json"
-        key = path.read_bytes() if path.exists() else str(model.path).encode()
+        content = path.read_bytes() if path.exists() else str(model.path.resolve()).encode()
+        key = hashlib.blake2b(content).digest()
         if key not in self._known:
             found = read_vocabulary(model.path)
             if found is None:
@@ -277,7 +279,7 @@ class _Tokens:
                     f"{mine}; {_ADVICE}"
                 )
             ours, others = self._read(skeleton), self._read(model)
-            if ours is not None and others is not None and ours is not others:
+            if mine is not None and ours is not None and others is not None and ours is not others:
                 self._check_order(skeleton, ours.tokens, model, others.tokens)
 
     def _check_order(

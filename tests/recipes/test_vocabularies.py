@@ -5,6 +5,7 @@ program's by the tokenizer that it wrote.
 """
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
+from safetensors.torch import save_file
 from tiny_models import VOCABULARY, edit_json, llama, save_adapter, save_model, tuned, weights
 
 from mergelab import merge
@@ -424,6 +426,25 @@ BAD = {
 def test_what_cannot_be_done_with_tokens_is_refused_by_name(words, more, part):
     recipe = recipe_of(words, "linear", ["same", "more"], **with_folders(words, more))
     assert part in refusal(recipe)
+
+
+def test_an_adapter_may_say_that_it_keeps_its_bases_tokens(words):
+    recipe = recipe_of(words, "ties", ["lora"], output="adapter", tokenizer_source="base")
+    assert planned(recipe).output == "adapter"
+
+
+@pytest.mark.parametrize("name", ["lm_head.bias", "output.weight"])
+def test_what_belongs_to_tokens_by_another_name_is_refused(words, tmp_path, name):
+    folders = []
+    for model in ("same", "shuffled"):
+        folder = tmp_path / model
+        shutil.copytree(words / model, folder)
+        tensors = weights(folder)
+        tensors[name] = tensors["lm_head.weight"][:, 0].clone()
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        folders.append({"model": str(folder)})
+    recipe = {"merge_method": "linear", "models": folders, "tokenizer_source": "union"}
+    assert f"{name}: has an entry for each token" in refusal(recipe)
 
 
 def test_a_model_without_a_tokenizer_cannot_be_matched(words, tmp_path):
