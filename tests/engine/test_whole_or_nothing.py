@@ -103,7 +103,7 @@ def test_a_polite_end_leaves_nothing_behind_at_once(recipe, tmp_path, number, st
         assert code == status
         assert "Traceback" not in words
         if number == signal.SIGINT:
-            assert words == "error: interrupted; nothing was written\n"
+            assert words == "error: interrupted; nothing half-written is left\n"
 
 
 LIMITED = """
