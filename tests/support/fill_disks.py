@@ -72,7 +72,7 @@ def limits(files: list[Path], chance: random.Random) -> dict[str, int]:
     """Sizes that no file may exceed, for weights to fail at their start, middle and end."""
     largest = max(path.stat().st_size for path in files)
     found = {
-        "header": 100,
+        "header": 1000,
         "weights, early": chance.randrange(PAGE, largest // 3),
         "weights, late": chance.randrange(2 * largest // 3, largest),
         "enough": largest,
