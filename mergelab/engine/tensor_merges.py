@@ -61,14 +61,14 @@ def open_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None
         tensor.per_source,
         base=None if base is None else ready(base, short_name(plan.base.path)),
         in_weights=base is not None and plan.space == "weights",
-        merged=_factorwise(plan, tensor, setting) if plan.space == "factors" else None,
+        merged=factorwise(plan, tensor, setting) if plan.space == "factors" else None,
         seed=setting.seed,
         streams=streams_of(plan, tensor) if plan.method.random else (),
         backend=setting.backend,
     )
 
 
-def _factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | None:
+def factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | None:
     """The product of factors that were merged apart; None where a change is more than factors.
 
     As in PEFT, an adapter that leaves this tensor alone takes no part.
