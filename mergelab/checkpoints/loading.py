@@ -45,7 +45,7 @@ def load_source(source: Source, references: References) -> tuple[Any, Any]:
 def model_from_state(
     folder: Path, state: dict[str, torch.Tensor], named: Path | None = None
 ) -> Any:
-    """A `transformers` causal language model with the config in `folder` and the weights in `state`.
+    """A `transformers` causal language model: the config in `folder`, the weights in `state`.
 
     Tensors are loaded in fp32. Complaints name the folder, or `named`. Raises `UserError` if
     `transformers` does not know the architecture, or if a weight is missing, left over or of
