@@ -84,6 +84,12 @@ def factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | No
             return None
     function = plan.method.function
     a_list, b_list, scalings, own, streams = zip(*taking_part, strict=True)
+    ranks = sorted({a.shape[0] for a in a_list})
+    if len(ranks) > 1:
+        raise UserError(
+            f"{tensor.name}: factors of ranks {' and '.join(map(str, ranks))} cannot be merged "
+            "apart; write 'space: task_vectors'"
+        )
     settings = {**tensor.settings, "seed": setting.seed}
     if "density" in own[0]:
         settings["density"] = [each["density"] for each in own]
