@@ -330,7 +330,7 @@ def _progress(verb: str) -> Iterator[Any]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     console = Console(stderr=True)
     with Progress(
@@ -381,7 +381,7 @@ def main() -> None:
             raise
         _fail(f"{error.format_message()} (see mergelab --help)", getattr(error, "exit_code", 2))
     if status == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
-        _fail("interrupted; nothing was written", status=INTERRUPTED)
+        _fail("interrupted; nothing half-written is left", status=INTERRUPTED)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

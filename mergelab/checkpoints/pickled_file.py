@@ -7,12 +7,14 @@ not claim more memory than their file holds.
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mergelab.checkpoints.reading import open_file
 from mergelab.checkpoints.safetensors_file import DTYPE_NAMES, TensorEntry
 from mergelab.errors import UserError
 from mergelab.kernels.operands import as_matrix
@@ -30,7 +32,8 @@ class PickledFile:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self.size = self.path.stat().st_size
+            with open_file(self.path) as file:
+                self.size = os.fstat(file.fileno()).st_size
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
         self._tensors = self._checked(self._load())

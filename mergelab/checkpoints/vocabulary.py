@@ -12,8 +12,8 @@ from mergelab.checkpoints.checkpoint import (
     Checkpoint,
     is_head,
     is_word_embedding,
-    read_json,
 )
+from mergelab.checkpoints.reading import read_json
 from mergelab.errors import UserError
 
 _HOW_ADDED = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")

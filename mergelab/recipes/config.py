@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mergelab.checkpoints import Checkpoint
-from mergelab.checkpoints.checkpoint import read_json
+from mergelab.checkpoints.reading import read_json
 from mergelab.errors import UserError
 from mergelab.recipes.layout import Layout
 from mergelab.recipes.vocabulary import OutputTokens

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from mergelab.checkpoints.reading import read_text
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY
 from mergelab.recipes.suggestions import REFUSED, REFUSED_IN_SLICE, suggestion
@@ -28,6 +29,10 @@ from mergelab.recipes.tokenizer_setting import (
     TokenizerSetting,
     TokenSetting,
 )
+
+_LARGEST, _MOST_VALUES, _DEEPEST = 500_000, 100_000, 50  # bytes, values, levels of a recipe
+# What PyYAML lets through where a value is not what its tag says (`!!int ''`, `!!bool maybe`).
+WRONG_TAGS = (ValueError, IndexError, KeyError, AttributeError, TypeError)
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -167,14 +172,14 @@ def _lift(value: Any, model: type[BaseModel]) -> Any:
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Raises `UserError`, one line, if it is not a valid one."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(Path(path), _LARGEST)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
     try:
         value, *more = list(yaml.load_all(text, Loader=_UniqueKeyLoader)) or [None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, *WRONG_TAGS) as error:
         raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
     if more:
         raise UserError(
@@ -248,7 +253,14 @@ def _fields_at(location: list[Any]) -> list[str]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, where YAML would silently keep the last."""
+    """Refuses a key that occurs twice, where YAML would silently keep the last.
+
+    Also what is small as a text and grows without end where its aliases are followed.
+    """
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        _grown(node, {})
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -262,9 +274,36 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _grown(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for with its aliases followed, and how deep they are nested."""
+    if node in known:
+        return known[node]
+    known[node] = (_MOST_VALUES, 0)  # an alias of what it is in
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.ScalarNode):
+        node.value.encode()  # half a surrogate pair could not be written again
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        inner = [item for pair in node.value for item in pair]
+    grown = [_grown(item, known) for item in inner]
+    values = 1 + sum(count for count, _ in grown)
+    depth = 1 + max((depth for _, depth in grown), default=0)
+    if values > _MOST_VALUES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases make more than {_MOST_VALUES:,} values", node.start_mark
+        )
+    if depth > _DEEPEST:
+        raise RecursionError
+    known[node] = values, depth
+    return known[node]
+
+
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if isinstance(error, RecursionError):
         return "nested too deeply"
     problem = getattr(error, "problem", None) or error
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+    if mark:
+        return f"line {mark.line + 1}: {problem}"
+    return str(problem) if isinstance(error, ValueError) else "a value does not fit its tag"

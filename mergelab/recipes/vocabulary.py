@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints import Checkpoint
+from mergelab.checkpoints.reading import read_bytes
 from mergelab.checkpoints.vocabulary import Vocabulary, read_vocabulary, token_rows
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members
@@ -179,7 +180,11 @@ class _Tokens:
     def _read(self, model: Checkpoint) -> Vocabulary | None:
         """A model's vocabulary; equal files are read once."""
         path = model.path / "tokenizer.json"
-        content = path.read_bytes() if path.exists() else str(model.path.resolve()).encode()
+        try:
+            there = path.exists()
+            content = read_bytes(path) if there else str(model.path.resolve()).encode()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         key = hashlib.blake2b(content).digest()
         if key not in self._known:
             found = read_vocabulary(model.path)
@@ -269,6 +274,8 @@ class _Tokens:
 
     def _check_all_alike(self) -> None:
         skeleton = self.members.skeleton
+        if (skeleton.path / "tokenizer.json").exists():
+            self._read(skeleton)  # what is going to be copied is looked at
         for model in self._checkpoints():
             if model is skeleton:
                 continue
