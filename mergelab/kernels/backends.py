@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -56,15 +55,16 @@ def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Back
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     if name == "cpu" and device != "cpu":
         raise ValueError(f"backend cpu does not run on {device}; use torch")
-    if name == "cpu" and find_spec("numba") is None:
-        raise ValueError("backend cpu needs numba; pip install 'mergelab[kernels]', or use torch")
-    compiled = name == "cpu" or (
-        name == "auto"
-        and device == "cpu"
-        and entries >= WORTH_COMPILING
-        and find_spec("numba") is not None
-    )
-    return _compiled() if compiled else TORCH
+    if name == "torch" or (name == "auto" and (device != "cpu" or entries < WORTH_COMPILING)):
+        return TORCH
+    try:
+        return _compiled()
+    except ImportError as error:  # numba is not there, or does not get on with this NumPy
+        if name == "auto":
+            return TORCH
+        raise ValueError(
+            f"backend cpu needs numba ({error}); pip install 'mergelab[kernels]', or use torch"
+        ) from None
 
 
 def _compiled() -> Backend:
