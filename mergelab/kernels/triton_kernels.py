@@ -7,8 +7,8 @@ differ from the base, or nothing at all. A tile of `b @ a` is made in registers 
 What is computed is, entry by entry and in this order, what `mergelab.methods` computes in fp32.
 For that the launches turn off the compiler's own joining of products and sums
 (`enable_fp_fusion=False`), and divisions are correctly rounded. A product of factors is defined as
-a chain of fused multiply-adds over the rank, from the first column of `b` to the last: the same
-bits in every kernel and in every tile, so that a threshold fits the values it is held against.
+a chain of fused multiply-adds over the rank, from the first column of `b` to the last: on a GPU the
+same bits in every kernel and tile, so that a threshold fits the values it is held against.
 
 Counts and squares are written by each program to its own place and added up afterwards, so that
 sums have one order and every run gives the same.
@@ -24,6 +24,7 @@ DENSE, FACTORS, TUNED, NOTHING = tl.constexpr(0), tl.constexpr(1), tl.constexpr(
 WEIGHT, SHARE, DROP_FACTOR, LOW, HIGH, FACTOR = (tl.constexpr(i) for i in range(6))
 DIVISOR, LAMBDA, DRAW = (tl.constexpr(i) for i in range(3))
 NUMBERS = tl.constexpr(6)
+DEPTH = tl.constexpr(16)  # of a product's step, the least that a GPU takes
 
 
 @triton.jit
@@ -63,13 +64,19 @@ def tile_of(program, rows, columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.co
 def product(b, a, rank, row, column, rows, columns, inside):
     """A tile of `b @ a`: added up over the rank, in order, each step rounded once."""
     total = inside.to(tl.float32) * 0.0
-    of_b, of_a = row * rank, column
-    for _ in range(rank):
-        left, right = as_fp32(b, of_b, row < rows), as_fp32(a, of_a, column < columns)
-        left, right = tl.broadcast(left[:, None], right[None, :])
-        total = tl.fma(left, right, total)
-        of_b += 1
-        of_a += columns
+    depth = tl.arange(0, DEPTH)
+    for _ in range(0, rank, DEPTH):
+        there = depth < rank
+        left = as_fp32(
+            b, row[:, None] * rank + depth[None, :], (row < rows)[:, None] & there[None, :]
+        )
+        right = as_fp32(
+            a,
+            depth.to(tl.int64)[:, None] * columns + column[None, :],
+            there[:, None] & (column < columns)[None, :],
+        )
+        total = tl.dot(left, right, total, input_precision="ieee")
+        depth += DEPTH
     return total
 
 
@@ -89,9 +96,7 @@ def change_of(
 
 
 @triton.jit
-def survives(
-    drops, row, column, entry, columns, ALIGNED: tl.constexpr, TILE_COLUMNS: tl.constexpr
-):
+def survives(drops, row, column, entry, columns, ALIGNED: tl.constexpr, TILE_COLUMNS: tl.constexpr):
     """Which entries DARE keeps: entry i has word i % 4 of Philox's counter (i // 4, stream).
 
     `drops` holds seed, stream, and the number of 2**32 words that keep. Where a row's first entry

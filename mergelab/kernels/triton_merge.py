@@ -122,7 +122,9 @@ class TritonMerge:
         self, prepared: Sequence[Preparation], worth_sampling: int
     ) -> list[Preparation]:
         """The same with the magnitudes that stand at the ranks that are given."""
-        wanted = [(i, bound, rank) for i, own in enumerate(prepared) for bound, rank in own.ranks.items()]
+        wanted = [
+            (i, bound, rank) for i, own in enumerate(prepared) for bound, rank in own.ranks.items()
+        ]
         if not wanted:
             return list(prepared)
         found = kth_largest(

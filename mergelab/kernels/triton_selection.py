@@ -35,7 +35,7 @@ from mergelab.kernels.triton_sources import Sources
 BITS = 20
 SIDE = tl.constexpr(1 << BITS // 2)  # the counters are added up as a square
 WHOLE = tl.constexpr(31 - BITS)  # the shift at which the counters span every magnitude
-AT_ONCE = 16  # rows of the square that one program adds up
+AT_ONCE = 32  # rows of the square that one program adds up
 SAMPLED = 64  # tiles; in all about 2**18 entries
 WORTH_SAMPLING = 8 * SAMPLED  # tiles
 MARGIN = 8  # standard deviations of a rank in a random sample
@@ -192,7 +192,7 @@ def kth_largest(
             DROPS=dropping,
             ALIGNED=sources.aligned,
         )
-        sums_kernel[(count * SIDE.value // AT_ONCE,)](counters, sums, AT_ONCE=AT_ONCE)
+        sums_kernel[(count * SIDE.value // AT_ONCE,)](counters, sums, AT_ONCE=AT_ONCE, num_warps=8)
         return counters, above
 
     if sources.tiles >= worth_sampling:

@@ -24,9 +24,9 @@ class Tile(NamedTuple):
     warps: int
 
 
-# 16 entries for each thread keep the sums of an election in registers. Where there are factors a
-# tile is nearly square, so that what is read of them serves many entries; else a run is best.
-RUN, SQUARE = Tile(1, 4096, 8), Tile(32, 128, 8)
+# Where there are factors a tile is square, so that what is read of them serves many entries, and
+# each thread has 16, a square of 4 by 4; else a run is best, and 8 entries leave room for others.
+RUN, SQUARE = Tile(1, 2048, 8), Tile(64, 64, 8)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Sources:
                 TILE_ROWS=self.tile.rows,
                 TILE_COLUMNS=self.tile.columns,
                 num_warps=self.tile.warps,
+                num_stages=1,  # nothing to prefetch: most ranks take one or two steps
                 enable_fp_fusion=False,
                 **constants,
             )
