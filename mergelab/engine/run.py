@@ -1,4 +1,4 @@
-"""Carrying out a plan: several tensors at once, each part by part, and what is found out on the way.
+"""Carrying out a plan: several tensors at once, each part by part, and what they tell the report.
 
 Where the values go is a sink's business: a checkpoint, memory, or an adapter's factors.
 """

@@ -9,6 +9,7 @@ each tensor, and is then merged like any other.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -138,3 +139,15 @@ def _sign_total(merge: Merge, tensor: TensorPlan) -> float:
         merge.method, merge.changes, *numbers, merge.seed, merge.streams, merge.backend
     )
     return sign_total(prepared, options_of(*numbers))
+
+
+def workers_for(asked: int | None) -> int:
+    """How many tensors to work on at once: as asked, or one for each processor.
+
+    Raises `UserError` if fewer than one are asked for.
+    """
+    if asked is not None and asked < 1:
+        raise UserError(f"workers must be at least 1, got {asked}")
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return asked

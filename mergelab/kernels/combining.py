@@ -39,22 +39,31 @@ def combine(
     base: Operand | None = None,
     backend: Backend = TORCH,
 ) -> Operand:
-    """The merged tensor as an operand: the change where the inputs are changes."""
-    options = {**options_of(settings, per_source), "base": base}
+    """The merged tensor as an operand: the change where the inputs are changes.
+
+    A `combine` with a parameter `base` is given the base's values too. Raises `ValueError` as the
+    method does, and, perhaps only when rows are asked for, if it returns another shape.
+    """
+    options = options_of(settings, per_source)
     if method.factored:
         deltas = [_as_delta(operand) for operand in prepared]
         return _as_operand(method.combine(deltas, **accepted(method.combine, options)))
-    by_row = bool(method.row_flag and settings.get(method.row_flag))
-    if method.by_entry or by_row:
+    if method.by_entry or is_by_row(method, settings):
         if settings.get("zero_sign") == "majority" and settings.get("majority") is None:
             options["majority"] = majority_of(sign_total(prepared, options))
-        return _by_part(method, prepared, options, backend)
+        return _by_part(method, prepared, options, base, backend)
     if method.coefficients is not None:
         return combination(prepared, factors_of(method, prepared, settings, per_source), backend)
     if base is not None:
         options["base"] = dense(base)
     wholes = [dense(operand) for operand in prepared]
-    return InMemory(method.combine(wholes, **accepted(method.combine, options)))
+    merged = method.combine(wholes, **accepted(method.combine, options))
+    return InMemory(_of_shape(wholes[0].shape, merged, method))
+
+
+def is_by_row(method: Method, settings: Mapping[str, Any]) -> bool:
+    """Whether a method is asked to look at one row at a time instead of at the whole tensor."""
+    return bool(method.row_flag and settings.get(method.row_flag))
 
 
 def factors_of(
@@ -71,10 +80,12 @@ def factors_of(
 def options_of(
     settings: Mapping[str, Any], per_source: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """A method's own names for its settings: one list of weights."""
-    if any("weight" in own for own in per_source):
-        return {**settings, "weights": [own["weight"] for own in per_source]}
-    return dict(settings)
+    """A method's own names for its settings: what each source has its own of is one list."""
+    options = dict(settings)
+    for name in per_source[0] if per_source else ():
+        values = [own[name] for own in per_source]
+        options["weights" if name == "weight" else name] = values
+    return options
 
 
 def _as_delta(operand: Operand) -> Factors | Tensor:
@@ -95,15 +106,30 @@ def _as_operand(merged: Factors | Tensor) -> Operand:
 
 
 def _by_part(
-    method: Method, prepared: Sequence[Operand], options: Mapping[str, Any], backend: Backend
+    method: Method,
+    prepared: Sequence[Operand],
+    options: Mapping[str, Any],
+    base: Operand | None,
+    backend: Backend,
 ) -> Operand:
-    settings = accepted(method.combine, options)
+    settings, count = accepted(method.combine, options), len(prepared)
     function = backend.entrywise.get(method.combine, method.combine)
+    bases = () if base is None else tuple(accepted(method.combine, {"base": base}).values())
 
     def rows(*parts: Any) -> Tensor:
-        return function(list(parts[:-1]), **settings)
+        own = {**settings, "base": parts[count]} if bases else settings
+        return _of_shape(parts[0].shape, function(list(parts[:count]), **own), method)
 
-    return Rowwise(prepared[0].shape, tuple(prepared), rows)
+    return Rowwise(prepared[0].shape, (*prepared, *bases), rows)
+
+
+def _of_shape(shape: torch.Size, merged: Tensor, method: Method) -> Tensor:
+    if merged.shape != shape:
+        raise ValueError(
+            f"{method.name} makes a tensor of shape {tuple(merged.shape)} "
+            f"of task vectors of shape {tuple(shape)}; it must keep their shape"
+        )
+    return merged
 
 
 def combination(
@@ -188,4 +214,5 @@ def _inner(one: Operand, other: Operand) -> float | None:
         return None
     left = one.b.double().T @ other.b.double()
     right = one.a.double() @ other.a.double().T
-    return float((left * right).sum())
+    product = float((left * right).sum())
+    return max(product, 0.0) if one is other else product  # what cancels may round below 0

@@ -11,7 +11,8 @@ Each function does exactly what the function of the same name in `mergelab.metho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,22 +23,43 @@ from mergelab.kernels.counting import Counts
 from mergelab.methods.declaration import per_source
 from mergelab.methods.linear import sum_of
 from mergelab.methods.ties import DIVISORS, ELECTIONS, is_unweighted
+from mergelab.methods.ties import elect_and_merge as elect_and_merge_in_steps
 
 _BLOCK = 2048  # entries whose running sums stay in the first-level cache
 _COUNTERS = 256  # of random numbers made at a time
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
-_reordering = numba.njit(nogil=True, cache=True, fastmath={"reassoc"})  # for sums of counts
+
+
+def _compiled(**options: Any) -> Callable[[Callable], Callable]:
+    """numba's `njit`; what it compiles is kept on disk, if there is a folder to keep it in."""
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither beside this file nor in the user's cache
+            return numba.njit(nogil=True, **options)(function)
+
+    return decorate
+
+
+_jit = _compiled(error_model="numpy")
+_reordering = _compiled(fastmath={"reassoc"})  # for sums of counts
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
     return tensor.contiguous().view(-1).numpy()
 
 
+def _float32(numbers: float | Sequence[float]) -> np.ndarray:
+    """Numbers as they act on fp32 tensors; as in PyTorch, those too large for it are infinite."""
+    with np.errstate(over="ignore"):
+        return np.float64(numbers).astype(np.float32)
+
+
 def keep_between(delta: Tensor, low: float, high: float = float("inf")) -> Tensor:
     """As `mergelab.methods.trimming.keep_between`, for fp32."""
     kept = torch.empty_like(delta, memory_format=torch.contiguous_format)
-    _keep_between(_flat(delta), np.float32(low), np.float32(high), kept.view(-1).numpy())
+    _keep_between(_flat(delta), _float32(low), _float32(high), kept.view(-1).numpy())
     return kept
 
 
@@ -104,7 +126,7 @@ def _philox(first, stream0, stream1, seed0, seed1, words0, words1, words2, words
 def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """As `mergelab.methods.linear.weighted_sum`, for fp32."""
     total = torch.empty_like(deltas[0], memory_format=torch.contiguous_format)
-    _weighted_sum(_arrays(deltas), np.array(weights, dtype=np.float32), total.view(-1).numpy())
+    _weighted_sum(_arrays(deltas), _float32(weights), total.view(-1).numpy())
     return total
 
 
@@ -149,19 +171,24 @@ def elect_and_merge(
     divisor: str = "weights",
     majority: float | None = None,
 ) -> Tensor:
-    """As `mergelab.methods.ties.elect_and_merge`, for fp32; a majority has to be given."""
+    """As `mergelab.methods.ties.elect_and_merge`, for fp32."""
+    draw = {"zero": 0.0, "positive": 1.0, "majority": majority}.get(zero_sign)
+    if draw is None or election not in ELECTIONS or divisor not in DIVISORS:
+        # The majority is still to be found, or a choice is unknown, which it says in its words.
+        return elect_and_merge_in_steps(
+            deltas, weights, lam, election, zero_sign, divisor, majority
+        )
     weight = np.array(per_source(weights, len(deltas), 1.0))
     shares = {"weights": np.abs(weight), "signed_weights": weight}
-    draw = {"zero": 0.0, "positive": 1.0, "majority": majority}[zero_sign]
     merged = torch.empty_like(deltas[0], memory_format=torch.contiguous_format)
     _elect_and_merge(
         _arrays(deltas),
-        weight.astype(np.float32),
-        shares.get(divisor, np.ones_like(weight)).astype(np.float32),
-        np.float32(lam),
+        _float32(weight),
+        _float32(shares.get(divisor, np.ones_like(weight))),
+        _float32(lam),
         ELECTIONS.index(election),
         is_unweighted(election),
-        np.float32(draw),
+        _float32(draw),
         divisor != DIVISORS[-1],
         merged.view(-1).numpy(),
     )
@@ -195,7 +222,7 @@ def _elect_and_merge(deltas, weights, shares, lam, election, unweighted, draw, d
                 term = delta[i] * weight
                 agrees = (delta[i] if unweighted else term) * votes[i] > _ZERO
                 totals[i] += term if agrees else _ZERO
-                divisors[i] += share if agrees else _ZERO
+                divisors[i] += share * (_ONE if agrees else _ZERO)
         if divides:
             for i in range(len(part)):
                 divisor = divisors[i] if divisors[i] != _ZERO else _ONE

@@ -23,7 +23,7 @@ class Selection:
     """A search for the k-th largest magnitude, `1 <= k <= n`.
 
     Until `threshold` is known: add up the `digits` of every part, given `upper`, and hand the sum
-    to `narrow`. Raises `ValueError` where k exceeds the number of values seen.
+    to `narrow`. Raises `ValueError` where k is below 1 or exceeds the number of values seen.
 
     >>> search = Selection(2)
     >>> parts = [torch.tensor([3.0, -1.0]), torch.tensor([2.0, -5.0])]
@@ -34,6 +34,8 @@ class Selection:
     """
 
     def __init__(self, k: int) -> None:
+        if k < 1:
+            raise ValueError(f"a rank must be at least 1, got {k}")
         self._remaining = k
         self.upper: int | None = None
         self.threshold: float | None = None

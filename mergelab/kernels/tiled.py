@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mergelab.kernels.backends import TORCH, Backend
-from mergelab.kernels.combining import GramSum, combine, factors_of
+from mergelab.kernels.combining import GramSum, combine, factors_of, is_by_row
 from mergelab.kernels.counting import Counts
 from mergelab.kernels.operands import Operand, Remembered, Rowwise, Zeros, tiles
 from mergelab.kernels.preparing import factor_of, prepare
@@ -87,9 +87,6 @@ class TiledMerge:
                 Remembered(Rowwise(change.shape, (self._base, change), _plus))
                 for change in self._changes
             ]
-        self._gram = GramSum(self._changes)
-        if merge.in_weights:
-            self._weight_gram = GramSum(self._operands)
         numbers = merge.settings, merge.per_source
         if merge.merged is not None:
             self._prepared, self.result = self._operands, merge.merged
@@ -100,10 +97,12 @@ class TiledMerge:
         self.result = combine(method, self._prepared, *numbers, self._base, merge.backend)
 
     def parts(self) -> Iterator[Part]:
-        """The merged tensor part by part; `counts` is complete when all have been taken."""
+        """The merged tensor part by part; counts and sums are complete when all have been taken."""
         in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
         count = self.merge.backend.count
         self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
+        self._gram = GramSum(self._changes)
+        self._weight_gram = GramSum(self._operands) if in_weights else self._gram
         for start, stop in tiles(self.result.shape):
             merged = self.result.rows(start, stop)
             changes = [change.rows(start, stop) for change in self._changes]
@@ -127,7 +126,7 @@ class TiledMerge:
     @property
     def weight_gram(self) -> Matrix:
         """Those of what was combined: of full weights where `in_weights`."""
-        return self._weight_gram.matrix if self.merge.in_weights else self.gram
+        return self._weight_gram.matrix
 
     @property
     def rescale(self) -> tuple[float, ...]:
@@ -141,6 +140,7 @@ class TiledMerge:
         method, changes = self.merge.method, [change.operand for change in self._changes]
         changes = [change for change in changes if not isinstance(change, Zeros)]
         summed = method.coefficients and not method.prepare and not self.merge.in_weights
+        summed = summed and not is_by_row(method, self.merge.settings)
         if not summed or not changes or not all(isinstance(c, Factors) for c in changes):
             return None
         factors = factors_of(method, self._changes, self.merge.settings, self.merge.per_source)

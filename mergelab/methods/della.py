@@ -64,10 +64,10 @@ def keep_probability(
             f"density - {side} must be above 0 and density + {side} below 1, "
             f"got density {density} and epsilon {epsilon}"
         )
-    rows = delta.abs().reshape(-1, delta.shape[-1] if delta.dim() else 1)
-    length = rows.shape[1]
+    length = delta.shape[-1] if delta.dim() else 1
     if length < 2:
         return torch.full(delta.shape, density, device=delta.device)
+    rows = delta.abs().reshape(-1, length)
     order = rows.argsort(dim=1, stable=True)
     steps = torch.linspace(-half, half, length, dtype=torch.float64, device=delta.device)
     probability = torch.empty(rows.shape, dtype=torch.float64, device=delta.device)

@@ -44,6 +44,7 @@ METHODS = (
         name="passthrough",
         function=passthrough,
         combine=passthrough,
+        by_entry=True,
         summary="one model's layers as they are; slices of it stack or repeat layers",
         paper="mergekit",
         parameters=(

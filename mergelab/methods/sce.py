@@ -30,7 +30,7 @@ def select(deltas: Sequence[Tensor] | Tensor, select_topk: float) -> list[Tensor
     if not 0.0 <= select_topk <= 1.0:
         raise ValueError(f"select_topk must lie between 0 and 1, got {select_topk}")
     tau = as_deltas(deltas)
-    if select_topk == 1.0:
+    if select_topk == 1.0 or tau[0].numel() == 0:
         return [t.clone() for t in tau]
     variance = torch.stack(tau).double().var(dim=0, unbiased=False)
     count = math.floor(int(torch.count_nonzero(variance)) * select_topk)

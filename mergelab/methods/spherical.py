@@ -24,8 +24,6 @@ from mergelab.methods.gram import Gram, cosines, gram, norms
 from mergelab.methods.linear import weighted_sum
 from mergelab.methods.slerp import SIN_THRESHOLD, SPACE, slerp, slerp_coefficients
 
-TINY = 1e-12
-
 
 def nuslerp(
     tensors: Sequence[Tensor] | Tensor,
@@ -54,11 +52,12 @@ def nuslerp(
         return slerp(a, b, t)
     if not 0.0 <= t <= 1.0:
         raise ValueError(f"t must lie between 0 and 1, got {t}")
-    x, y = (v.reshape(-1, v.shape[-1]) for v in as_deltas([a, b]))
+    x, y = (v.flatten(0, -2) for v in as_deltas([a, b]))
     wide = [x.double(), y.double()]
-    norms = wide[0].norm(dim=1) * wide[1].norm(dim=1)
-    cosine = ((wide[0] * wide[1]).sum(1) / norms.clamp(min=TINY)).clamp(-1, 1)
-    theta = torch.where(norms > 0, cosine.acos(), torch.zeros_like(cosine))
+    lengths = wide[0].norm(dim=1) * wide[1].norm(dim=1)
+    there = lengths > 0
+    cosine = (wide[0] * wide[1]).sum(1) / torch.where(there, lengths, torch.ones_like(lengths))
+    theta = torch.where(there, cosine.clamp(-1, 1).acos(), torch.zeros_like(cosine))
     sine = theta.sin()
     straight = sine < SIN_THRESHOLD
     divisor = torch.where(straight, torch.ones_like(sine), sine)
