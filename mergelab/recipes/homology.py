@@ -60,9 +60,21 @@ def check_belong(members: Members) -> list[str]:
                 notes += _same_base(source, members.base)
             source.adapter.check_against(base)
         model = members.underlying(source)
+        _check_layers(model)
         if model is not members.skeleton:
             notes += _same_architecture(model, members.skeleton, bool(members.recipe.slices))
     return list(dict.fromkeys(notes))
+
+
+def _check_layers(model: Checkpoint) -> None:
+    """Refuse a model of which whole layers are missing."""
+    for key in _LAYERS:
+        said = setting(model.config, key)
+        if type(said) is int and 0 < model.layers < said:
+            raise UserError(
+                f"{model.path}: {key} is {said} in its config.json, but it has tensors of "
+                f"{model.layers} layers; download it again"
+            )
 
 
 def _same_base(source: Source, base: Checkpoint) -> list[str]:

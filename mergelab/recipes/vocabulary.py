@@ -17,8 +17,13 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints import Checkpoint
-from mergelab.checkpoints.reading import read_bytes
-from mergelab.checkpoints.vocabulary import Vocabulary, read_vocabulary, token_rows
+from mergelab.checkpoints.reading import read_bytes, read_json
+from mergelab.checkpoints.vocabulary import (
+    Vocabulary,
+    read_vocabulary,
+    token_rows,
+    tokenizer_files,
+)
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members
 from mergelab.recipes.tokenizer_setting import TokenSetting
@@ -99,8 +104,10 @@ class _Tokens:
     def decide(self) -> OutputTokens:
         if self.setting is None:
             self._check_all_alike()
+            self._check_files(self.members.skeleton)
             return OutputTokens(self.members.skeleton, notes=tuple(self.notes))
         owner, text, tokens = self._tokenizer()
+        self._check_files(owner)
         participates = any(model is owner for _, model in self.models)
         rows = tokens.size
         if text is None and participates and not self.setting.pad_to_multiple_of:
@@ -119,6 +126,14 @@ class _Tokens:
 
     def _checkpoints(self) -> list[Checkpoint]:
         return list(dict.fromkeys(model for _, model in self.models))
+
+    def _check_files(self, owner: Checkpoint) -> None:
+        """Refuse damaged files before the merge, which copies them after it."""
+        for path in tokenizer_files(owner.path):
+            if path.name == "tokenizer.json":
+                self._read(owner)
+            elif path.suffix == ".json":
+                read_json(path)
 
     # Which tokens
 
@@ -274,8 +289,6 @@ class _Tokens:
 
     def _check_all_alike(self) -> None:
         skeleton = self.members.skeleton
-        if (skeleton.path / "tokenizer.json").exists():
-            self._read(skeleton)  # what is going to be copied is looked at
         for model in self._checkpoints():
             if model is skeleton:
                 continue
