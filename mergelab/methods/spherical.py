@@ -171,7 +171,7 @@ def karcher_coefficients(gram: Gram, *, max_iter: int = 10, tol: float = 1e-5) -
         steps = [_logarithm(mean, unit, cosine) for unit in np.eye(count)]
         tangent = np.mean(steps, axis=0)
         length = _size(tangent, cosine)
-        if length < tol:
+        if length <= tol:
             break
         mean = math.cos(length) * mean + math.sin(length) / length * tangent
         mean = mean / _size(mean, cosine)

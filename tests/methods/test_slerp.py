@@ -152,3 +152,41 @@ def test_fine_tunes_in_half_precision_are_told_apart_by_their_angle():
         a, b = base.to(dtype), near.to(dtype)
         expected = naive.angle(a.double().numpy(), b.double().numpy())
         assert angle(a, b) == pytest.approx(expected, rel=close)
+
+
+@given(pairs(), st.floats(0, 1))
+def test_interpolated_norms_lie_on_a_line_and_directions_on_the_arc(pair, t):
+    a, b = pair
+    if not a.any() or not b.any() or math.sin(naive.angle(a, b)) < 1e-3:
+        return
+    lengths = [float(np.linalg.norm(v)) for v in pair]
+    got = slerp(torch.tensor(a), torch.tensor(b), t, norm="interpolate").numpy()
+    direction = naive.slerp(a / lengths[0], b / lengths[1], t)
+    expected = direction * ((1 - t) * lengths[0] + t * lengths[1])
+    assert got == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(st.floats(0, 1))
+def test_interpolated_norms_where_there_is_no_arc(t):
+    x, nothing = torch.tensor([3.0, 4.0], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    how = {"norm": "interpolate"}
+    assert torch.allclose(slerp(x, 2 * x, t, **how), (1 + t) * x)
+    assert torch.allclose(slerp(x, nothing, t, **how), (1 - t) * x)
+    assert slerp(x, -x, 0.5, **how).tolist() == [0.0, 0.0]
+    assert torch.allclose(slerp(x, -x, 0.25, **how), x)
+
+
+@pytest.mark.parametrize(("cosine", "straight"), [(0.94, False), (0.96, True), (-0.96, True)])
+def test_the_straight_line_is_taken_where_the_size_of_the_cosine_exceeds_the_threshold(
+    cosine, straight
+):
+    x = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    y = torch.tensor([cosine, math.sqrt(1 - cosine**2)], dtype=torch.float64)
+    chord = 0.7 * x + 0.3 * y
+    assert torch.allclose(slerp(x, y, 0.3, dot_threshold=0.95), chord, rtol=1e-12) == straight
+    assert not torch.allclose(slerp(x, y, 0.3), chord, rtol=1e-4)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="norm must be formula or interpolate, got 'both'"):
+        slerp(torch.ones(2), torch.ones(2), 0.5, norm="both")
