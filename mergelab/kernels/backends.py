@@ -63,9 +63,7 @@ def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Back
             "backend triton needs triton; pip install 'mergelab[kernels]', or use torch"
         )
     if name == "triton" and not on_gpu and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError(
-            f"backend triton needs an NVIDIA GPU and does not run on {device}; use torch"
-        )
+        raise ValueError(f"backend triton does not run on {device}; use torch")
     if name == "triton" or (name == "auto" and on_gpu and find_spec("triton") is not None):
         return TRITON
     if name == "cpu" and device != "cpu":

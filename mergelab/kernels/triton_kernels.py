@@ -1,4 +1,4 @@
-"""The kernels that merge a tensor on a GPU: one pass over the sources, factors never multiplied out.
+"""The kernels that merge a tensor on a GPU: one pass, and factors never multiplied out.
 
 A tensor is seen as a matrix `[rows, columns]`; each program takes one tile of it. A source is one
 of four kinds: a change stored in full, two LoRA factors, full weights whose change is what they
@@ -41,7 +41,7 @@ def as_fp32(pointer, entry, inside):
 @triton.jit
 def rounded(values, DTYPE: tl.constexpr):
     """fp32 to the nearest number of another dtype, a tie to the even one; NaN stays NaN."""
-    if DTYPE == tl.bfloat16:
+    if DTYPE.is_bf16():
         bits = values.to(tl.int32, bitcast=True)
         upper = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         upper = tl.where(values == values, upper, 0x7FC0)

@@ -85,7 +85,7 @@ class TritonMerge:
 
     @property
     def change(self) -> Tensor:
-        """The merged change in fp32, `[rows, columns]`; the merged weights where there is no base."""
+        """The merged change in fp32, `[rows, columns]`; the weights where there is no base."""
         return self._run(torch.float32, adds_base=False)[0]
 
     @property
@@ -123,7 +123,9 @@ class TritonMerge:
     ) -> list[Preparation]:
         """The same with the magnitudes that stand at the ranks that are given."""
         wanted = [
-            (i, bound, rank) for i, own in enumerate(prepared) for bound, rank in own.ranks.items()
+            (source, bound, rank)
+            for source, own in enumerate(prepared)
+            for bound, rank in own.ranks.items()
         ]
         if not wanted:
             return list(prepared)

@@ -1,12 +1,13 @@
 """The k-th largest magnitude on a GPU, exactly: radix selection with a good first guess.
 
 As in `mergelab.kernels.selection`, the bits of a magnitude are taken as a whole number and counted
-digit by digit; here a digit has 20 bits, so that all 31 take two passes. What would be slow on a
-GPU is the first pass: every entry adds one to some counter in memory, and most of them to the same
-few. So the first digit is guessed: a sample says within which bounds the k-th largest lies, all but
-certainly, and a pass over all entries counts those within alone, and how many lie above. The counts
-prove the guess, or show that it was wrong, and then the search begins anew without one. In the
-usual case one pass over the data gives the threshold.
+digit by digit: two passes. What is slow on a GPU is the first: every entry adds one to some counter
+in memory, and most of them to the same few. So in a large tensor the first digit is guessed: a
+sample says within which bounds the k-th largest lies, all but certainly, and a pass over all
+entries counts those within alone, and how many lie above. The counts prove the guess, or show that
+it was wrong, and then the search begins anew without one. With 20 bits to a digit the bounds are
+usually narrow enough for every magnitude within to have a counter of its own: then this one pass
+gives the threshold.
 
 Counters are whole numbers, so it does not matter in which order they are added to. Zeros are not
 counted: they need no counter, for the k-th largest is zero where nothing else is left.
@@ -32,10 +33,8 @@ from mergelab.kernels.triton_kernels import (
 )
 from mergelab.kernels.triton_sources import Sources
 
-BITS = 20
-SIDE = tl.constexpr(1 << BITS // 2)  # the counters are added up as a square
-WHOLE = tl.constexpr(31 - BITS)  # the shift at which the counters span every magnitude
-AT_ONCE = 32  # rows of the square that one program adds up
+BITS, BITS_AFTER_GUESS = 16, 20  # of a digit; even, for counters are added up as a square
+AT_ONCE = 32  # rows of the square that a program adds up
 SAMPLED = 64  # tiles; in all about 2**18 entries
 WORTH_SAMPLING = 8 * SAMPLED  # tiles
 MARGIN = 8  # standard deviations of a rank in a random sample
@@ -56,6 +55,7 @@ def digits_kernel(
     rows,
     columns,
     SEARCHES: tl.constexpr,
+    SIDE: tl.constexpr,
     KINDS: tl.constexpr,
     HAS_BASE: tl.constexpr,
     DROPS: tl.constexpr,
@@ -99,7 +99,7 @@ def digits_kernel(
 
 
 @triton.jit
-def sums_kernel(counters, sums, AT_ONCE: tl.constexpr):
+def sums_kernel(counters, sums, SIDE: tl.constexpr, AT_ONCE: tl.constexpr):
     """Add up each row of the square of counters; every program takes `AT_ONCE` rows."""
     row = tl.program_id(0).to(tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)
     counts = tl.load(counters + row[:, None] * SIDE + tl.arange(0, SIDE)[None, :])
@@ -107,7 +107,7 @@ def sums_kernel(counters, sums, AT_ONCE: tl.constexpr):
 
 
 @triton.jit
-def counter_at(counters, sums, rank):
+def counter_at(counters, sums, rank, SIDE: tl.constexpr):
     """The counter in which the entry of a rank lies, counting from the largest."""
     index = tl.arange(0, SIDE)
     rows = tl.load(sums + index)
@@ -120,7 +120,7 @@ def counter_at(counters, sums, rank):
 
 
 @triton.jit
-def guess_kernel(counters, sums, state, bounds):
+def guess_kernel(counters, sums, state, bounds, SIDE: tl.constexpr, WHOLE: tl.constexpr):
     """Set each search's counters to the bounds that a sample gives: two ranks, upper one first."""
     q = tl.program_id(0)
     counters += q.to(tl.int64) * SIDE * SIDE
@@ -129,11 +129,10 @@ def guess_kernel(counters, sums, state, bounds):
     upper, lower = tl.load(bounds + 2 * q), tl.load(bounds + 2 * q + 1)
     lowest = 0
     if lower <= total:
-        lowest = counter_at(counters, sums, lower)
+        lowest = counter_at(counters, sums, lower, SIDE)
     highest = SIDE * SIDE - 1
-    if upper > 0:
-        if upper <= total:
-            highest = counter_at(counters, sums, upper)
+    if (upper > 0) & (upper <= total):
+        highest = counter_at(counters, sums, upper, SIDE)
     width = (highest + 1 - lowest) << WHOLE
     shift = 0
     for bit in tl.static_range(WHOLE):
@@ -143,7 +142,7 @@ def guess_kernel(counters, sums, state, bounds):
 
 
 @triton.jit
-def narrow_kernel(counters, sums, above, state, wanted):
+def narrow_kernel(counters, sums, above, state, wanted, SIDE: tl.constexpr, WHOLE: tl.constexpr):
     """Go on to the digit in which the wanted rank lies; or to all magnitudes, if it is outside."""
     q = tl.program_id(0)
     counters += q.to(tl.int64) * SIDE * SIDE
@@ -153,7 +152,7 @@ def narrow_kernel(counters, sums, above, state, wanted):
         rank = tl.load(wanted + q) - tl.load(above + q)
         total = tl.sum(tl.load(sums + tl.arange(0, SIDE)), 0)
         if (rank > 0) & (rank <= total):
-            digit = counter_at(counters, sums, rank).to(tl.int64)
+            digit = counter_at(counters, sums, rank, SIDE).to(tl.int64)
             tl.store(state + 2 * q, lowest + (digit << shift))
             tl.store(state + 2 * q + 1, tl.where(shift == 0, -1, 0).to(tl.int64))
         else:  # only zeros are left, or the guess was wrong
@@ -176,12 +175,15 @@ def kth_largest(
     With `dropping` they are those of what a drop leaves; `numbers` and `drops` as for a merge.
     """
     count, device = len(searches), sources.device
+    guesses = sources.tiles >= worth_sampling
+    bits = BITS_AFTER_GUESS if guesses else BITS
+    side, whole = 1 << bits // 2, 31 - bits  # at this shift the counters span every magnitude
     wanted = torch.tensor([rank for _, rank in searches], device=device)
-    state = torch.tensor([[0, WHOLE.value]] * count, device=device)
-    sums = torch.empty(count, SIDE.value, dtype=torch.int64, device=device)
+    state = torch.tensor([[0, whole]] * count, device=device)
+    sums = torch.empty(count, side, dtype=torch.int64, device=device)
 
     def counted(every: int) -> tuple[Tensor, Tensor]:
-        counters = torch.zeros(count, SIDE.value**2, dtype=torch.int32, device=device)
+        counters = torch.zeros(count, side * side, dtype=torch.int32, device=device)
         above = torch.zeros(count, dtype=torch.int64, device=device)
         sources.run(
             digits_kernel,
@@ -189,24 +191,29 @@ def kth_largest(
             then=(numbers, drops, every),
             every=every,
             SEARCHES=tuple(source for source, _ in searches),
+            SIDE=side,
             DROPS=dropping,
             ALIGNED=sources.aligned,
         )
-        sums_kernel[(count * SIDE.value // AT_ONCE,)](counters, sums, AT_ONCE=AT_ONCE, num_warps=8)
+        rows = {"SIDE": side, "AT_ONCE": AT_ONCE, "num_warps": 8}
+        sources.alone(sums_kernel, count * side // AT_ONCE, counters, sums, **rows)
         return counters, above
 
-    if sources.tiles >= worth_sampling:
+    if guesses:
         every = max(1, sources.tiles // SAMPLED)
         counters, _ = counted(every)
-        bounds = [sample_bounds(rank / sources.size, sources.size // every) for _, rank in searches]
-        guess_kernel[(count,)](counters, sums, state, torch.tensor(bounds, device=device))
+        looked_at = sources.size // every
+        bounds = [sample_bounds(rank / sources.size, looked_at) for _, rank in searches]
+        bounds = torch.tensor(bounds, device=device)
+        sources.alone(guess_kernel, count, counters, sums, state, bounds, SIDE=side, WHOLE=whole)
     while True:
         counters, above = counted(1)
-        narrow_kernel[(count,)](counters, sums, above, state, wanted)
+        arguments = (counters, sums, above, state, wanted)
+        sources.alone(narrow_kernel, count, *arguments, SIDE=side, WHOLE=whole)
         found = state.tolist()
         if all(shift < 0 for _, shift in found):
-            bits = torch.tensor([lowest for lowest, _ in found], dtype=torch.int32)
-            return bits.view(torch.float32).tolist()
+            lowest = torch.tensor([bits for bits, _ in found], dtype=torch.int32)
+            return lowest.view(torch.float32).tolist()
 
 
 def sample_bounds(share: float, size: int) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mergelab.kernels.combining import options_of
 from mergelab.kernels.operands import accepted

@@ -82,7 +82,9 @@ class Sources:
         """Whether every row begins with an entry whose number 4 divides."""
         return self.rows == 1 or self.columns % 4 == 0
 
-    def run(self, kernel: Any, *first: Tensor, then: tuple = (), every: int = 1, **constants: Any):
+    def run(
+        self, kernel: Any, *first: Tensor, then: tuple = (), every: int = 1, **constants: Any
+    ) -> None:
         """Run a kernel on one of `every` tiles, with its own arguments `first` and `then`."""
         base = self._filler if self.base is None else self.base
         with _on(self.device):
@@ -104,6 +106,11 @@ class Sources:
                 enable_fp_fusion=False,
                 **constants,
             )
+
+    def alone(self, kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
+        """Run a kernel that does not read the sources, where they are."""
+        with _on(self.device):
+            kernel[(programs,)](*arguments, **constants)
 
     def products_of_factors(self) -> Tensor:
         """Inner products of all pairs of factors, `[N, N]` in fp64; 0 for other sources.
