@@ -34,7 +34,7 @@ class Setting:
     backend: Backend = TORCH
 
 
-def open_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None:
+def planned_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None:
     """The merge of one tensor, ready to run; None for a tensor that is copied as it is stored.
 
     Raises `UserError` where a source's change cannot be read.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mergelab.engine.tensor_merges import Setting, one_thread_each, open_merge
+from mergelab.engine.tensor_merges import Setting, one_thread_each, planned_merge
 from mergelab.errors import UserError
 from mergelab.kernels import Merge, tiles
 from mergelab.kernels.combining import majority_of, options_of, sign_total
@@ -51,7 +51,7 @@ class _Passes:
 
     def __init__(self, plan: Plan, setting: Setting, pool: ThreadPoolExecutor) -> None:
         self.plan, self.setting, self.pool = plan, setting, pool
-        self.tensors = [t for t in plan.tensors if open_merge(plan, t, setting) is not None]
+        self.tensors = [t for t in plan.tensors if planned_merge(plan, t, setting) is not None]
 
     def find_thresholds(self) -> None:
         entries = sum(math.prod(tensor.shape) for tensor in self.tensors)
@@ -96,7 +96,7 @@ class _Passes:
         """The function's result for every tensor, computed by the pool."""
 
         def one(tensor: TensorPlan) -> Any:
-            return function(open_merge(self.plan, tensor, self.setting), tensor)
+            return function(planned_merge(self.plan, tensor, self.setting), tensor)
 
         return self.pool.map(one, self.tensors)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -48,23 +49,23 @@ TRITON = Backend("triton")  # in parts, where a merge is none that its kernels t
 def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Backend:
     """The backend to merge `entries` entries with on a device.
 
-    `name`: "torch", "cpu", "triton", or "auto", which takes what is compiled for the device where
-    that is there and worth loading. Raises `ValueError` if the name is unknown or what it names is
-    not there.
+    `name`: "torch", "cpu", "triton", or "auto", which takes loops compiled for the CPU where they
+    are there and worth loading, and PyTorch elsewhere. Raises `ValueError` if the name is unknown
+    or what it names is not there.
 
     >>> choose("torch").name, choose("auto", entries=1000).name
     ('torch', 'torch')
     """
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
-    on_gpu = device.startswith("cuda")
     if name == "triton" and find_spec("triton") is None:
         raise ValueError(
             "backend triton needs triton; pip install 'mergelab[kernels]', or use torch"
         )
-    if name == "triton" and not on_gpu and os.environ.get("TRITON_INTERPRET") != "1":
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if name == "triton" and not device.startswith("cuda") and not interpreted:
         raise ValueError(f"backend triton does not run on {device}; use torch")
-    if name == "triton" or (name == "auto" and on_gpu and find_spec("triton") is not None):
+    if name == "triton":  # by name only, until its tests have run on a GPU
         return TRITON
     if name == "cpu" and device != "cpu":
         raise ValueError(f"backend cpu does not run on {device}; use torch")
