@@ -179,9 +179,10 @@ def test_each_value_is_rounded_once(dtype, out, device):
     base = (normal(9, 30, seed=4, device=device) * 10).to(dtype)
     base.view(-1)[:6] = torch.tensor([6e-8, 1e-7, 6.1e-5, 0.0, -0.0, 1.0078125], device=device)
     base.view(-1)[6:9] = torch.tensor([2e-40, -9e-41, 1e-39], device=device)  # subnormal in bf16
+    base.view(-1)[9] = 1.0
     delta = normal(9, 30, device=device).to(dtype) * 1e-3
     delta.view(-1)[:9] = 0.0
-    delta.view(-1)[5] = 2.0**-8  # half way between two bf16 numbers
+    delta.view(-1)[[5, 9]] = 2.0**-8  # half way between two bf16 numbers, the even one up or down
     merge = merge_of("linear", [InMemory(delta)], InMemory(base))
     _, weights = run(merge, out)
     assert weights.dtype == out
@@ -190,7 +191,8 @@ def test_each_value_is_rounded_once(dtype, out, device):
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_what_does_not_fit_becomes_infinite_and_nan_stays_nan(device):
-    values = torch.tensor([7e4, -1e6, math.nan, math.inf, 3.4e38], device=device)
+    values = torch.tensor([7e4, -1e6, math.nan, math.inf, 3.4e38, 0.0], device=device)
+    values.view(torch.int32)[5] = 0x7FFFFFFF  # the NaN that a GPU makes
     merge = merge_of("linear", [InMemory(values)])
     for out in (torch.float16, torch.bfloat16):
         _, weights = run(merge, out)
@@ -298,20 +300,20 @@ def test_every_run_gives_the_same(device):
     assert one.gram == other.gram
 
 
-@pytest.mark.parametrize("misled, bits", [(False, 20), (True, 16)])
-def test_a_guessed_threshold_is_exact_however_wrong_the_guess(misled, bits, device, monkeypatch):
+@pytest.mark.parametrize("scale, rank, bits", [(1.0, 700, 20), (1e6, 300, 16), (1e-30, 700, 16)])
+def test_a_guessed_threshold_is_exact_however_wrong_the_guess(
+    scale, rank, bits, device, monkeypatch
+):
+    """The tiles that a sample looks at, one of eight, are like the others, far larger, or smaller:
+    then what is sought lies below, or above, all that was guessed."""
     monkeypatch.setattr(triton_selection, "SAMPLED", 8)
     monkeypatch.setattr(triton_selection, "BITS_AFTER_GUESS", bits)
     values = normal(64 * 16, device=device)
-    if misled:  # the tiles that a sample looks at, one of eight, hold nothing like the others
-        values.view(8, 8, 16)[:, 0] *= 1e6
+    values.view(8, 8, 16)[:, 0] *= scale
     sources = Sources([InMemory(values)], tile=Tile(1, 16, 1))
-    ordered = values.abs().sort(descending=True).values
-    ranks = (700, 1) if misled else (700,)
     nothing = torch.zeros(1, device=device)
-    searches = [(0, rank) for rank in ranks]
-    found = kth_largest(sources, searches, nothing, nothing, worth_sampling=1)
-    assert found == [float(ordered[rank - 1]) for rank in ranks]
+    found = kth_largest(sources, [(0, rank)], nothing, nothing, worth_sampling=1)
+    assert found == [float(values.abs().sort(descending=True).values[rank - 1])]
 
 
 @settings(max_examples=10)
