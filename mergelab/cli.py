@@ -64,7 +64,7 @@ def merge(
         int | None, typer.Option(min=1, help="Tensors merged at once; one per processor if unsaid.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="What does the inner loops: auto, torch, cpu; same result.")
+        str, typer.Option(help="What does the inner loops: auto, torch, cpu, triton.")
     ] = "auto",
     max_shard_size: Annotated[
         str, typer.Option(help="Largest file of weights, such as 5GB or 500MB.")
