@@ -78,11 +78,11 @@ def merge(
     `dtype` overrides the recipe's output dtype; `device` is where tensors are merged, `workers`
     how many at once (by default one for each processor), `backend` what does the inner loops
     ("auto", "torch", "cpu"; "triton" on a GPU, whose products of factors may differ in the last
-    bit). `max_shard_bytes`: the largest
-    file of weights. `allow_pickle` reads weights stored as pickles, tensors only;
-    `allow_unrelated` merges models that do not seem to come from one base. `progress` is called
-    with (tensors done, tensors in all, name); `watching` is given the report and the number of
-    tensors, and what it returns is called with each tensor's report as it is done.
+    bit). `max_shard_bytes`: the largest file of weights. `allow_pickle` reads weights stored as
+    pickles, tensors only; `allow_unrelated` merges models that do not seem to come from one base.
+    `progress` is called with (tensors done, tensors in all, name); `watching` is given the report
+    and the number of tensors, and what it returns is called with each tensor's report as it is
+    done.
 
     Raises `UserError`, one line, for whatever in recipe, models or output cannot be used; then
     nothing is written.
