@@ -15,7 +15,7 @@ import yaml
 from mergelab.checkpoints import Source, hub_name
 from mergelab.checkpoints.reading import read_text
 from mergelab.recipes import Plan
-from mergelab.recipes.schema import WRONG_TAGS
+from mergelab.recipes.yaml_text import documents
 from mergelab.report import MergeReport
 
 Output = Literal["model", "adapter"]
@@ -116,8 +116,8 @@ def stated_licence(folder: Path) -> str:
     try:
         text = read_text(Path(folder) / "README.md", _LARGEST)
         match = _FRONT_MATTER.match(text)
-        data = yaml.safe_load(match[1]) if match else None
-    except (OSError, RecursionError, yaml.YAMLError, *WRONG_TAGS):
+        data = documents(match[1])[0] if match else None
+    except (OSError, ValueError, IndexError):
         return NOT_STATED
     if not isinstance(data, dict):
         return NOT_STATED

@@ -84,6 +84,8 @@ class Adapter:
     def _sorted(self) -> _Contents:
         """What each stored tensor is for, from its name."""
         contents = _Contents()
+        if not self._file.entries:
+            raise UserError(f"{self._file.path}: holds no tensors; copy it again")
         for stored in self._file.entries:
             name = stored.removeprefix(_PREFIX)
             match = _PART.match(name)

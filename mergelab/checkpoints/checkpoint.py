@@ -128,8 +128,15 @@ class Checkpoint:
     @property
     def is_tied(self) -> bool:
         """Whether the output head is the embedding matrix itself, stored once."""
-        has_head = any(map(is_head, self.names))
-        return bool(self.config.get("tie_word_embeddings", not has_head))
+        said = self.config.get("tie_word_embeddings")
+        if said is None:
+            return not any(map(is_head, self.names))
+        if not isinstance(said, bool):
+            raise UserError(
+                f"{self.path / 'config.json'}: tie_word_embeddings must be true or false, got "
+                f"{said!r}"
+            )
+        return said
 
     @property
     def stores_transposed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Opening files that strangers made: a pipe or a device in a file's place is refused, not waited for.
+"""Opening files that strangers made: a pipe or a device in a file's place is not waited for.
 
 Everything here fails as an `OSError` whose words fit after "cannot be read".
 """

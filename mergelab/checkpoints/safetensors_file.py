@@ -87,13 +87,14 @@ class SafetensorsFile:
         try:
             text = file.read(length)
             if length > _LARGE_HEADER and sum(map(text.count, (b"{", b"[", b","))) > (
-                _PER_TENSOR * text.count(b'"dtype"')
+                _PER_TENSOR * min(map(text.count, (b'"dtype"', b'"shape"', b'"data_offsets"')))
             ):  # before it becomes gigabytes of objects
                 raise ValueError("it describes more than tensors")
             header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
             if not isinstance(header, dict):
                 raise ValueError("the header is no object")
-            header.pop("__metadata__", None)
+            if not isinstance(header.pop("__metadata__", {}), dict):
+                raise ValueError("its metadata is no object")
             entries = {name: _entry(value, 8 + length) for name, value in header.items()}
         except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
             raise self._damaged(f"its header is not valid ({error})") from None

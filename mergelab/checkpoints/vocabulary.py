@@ -52,11 +52,11 @@ def tokenizer_files(folder: Path) -> list[Path]:
     Raises `UserError` for one that cannot be copied.
     """
     names = dict.fromkeys(path for pattern in _FILES for path in sorted(folder.glob(pattern)))
-    found = [path for path in names if not path.is_dir()]
+    found = [path for path in names if path.suffix or not path.is_dir()]
     for path in found:
         if not path.is_file():
             raise UserError(
-                f"{path}: is a link to nothing, a pipe or a device; copy the file again"
+                f"{path}: is no file but a folder, a broken link, a pipe or a device; copy it again"
             )
     return found
 

@@ -206,7 +206,7 @@ def _cannot(error: OSError, out: Path, what: str) -> UserError:
 
 
 def _make_and_lock(folder: Path) -> int:
-    """A new folder; the descriptor returned holds its lock, which says that somebody works in it."""
+    """A new folder; the descriptor returned holds its lock, a sign that somebody works in it."""
     while True:
         folder.mkdir()
         lock = os.open(folder, os.O_RDONLY)

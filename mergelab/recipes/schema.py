@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,10 +28,9 @@ from mergelab.recipes.tokenizer_setting import (
     TokenizerSetting,
     TokenSetting,
 )
+from mergelab.recipes.yaml_text import documents
 
-_LARGEST, _MOST_VALUES, _DEEPEST = 500_000, 100_000, 50  # bytes, values, levels of a recipe
-# What PyYAML lets through where a value is not what its tag says (`!!int ''`, `!!bool maybe`).
-WRONG_TAGS = (ValueError, IndexError, KeyError, AttributeError, TypeError)
+_LARGEST = 500_000  # bytes of a recipe
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -178,9 +176,9 @@ def read_recipe(path: Path) -> Recipe:
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
     try:
-        value, *more = list(yaml.load_all(text, Loader=_UniqueKeyLoader)) or [None]
-    except (yaml.YAMLError, RecursionError, *WRONG_TAGS) as error:
-        raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
+        value, *more = documents(text) or [None]
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML, {error}") from None
     if more:
         raise UserError(
             f"{path}: holds {len(more) + 1} recipes, parted by '---' (mergekit-multi); write each "
@@ -250,60 +248,3 @@ def _fields_at(location: list[Any]) -> list[str]:
     }
     inner = next((name for name in reversed(names) if name in models), "")
     return list(models.get(inner, Recipe).model_fields)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, where YAML would silently keep the last.
-
-    Also what is small as a text and grows without end where its aliases are followed.
-    """
-
-    def construct_document(self, node: yaml.Node) -> Any:
-        _grown(node, {})
-        return super().construct_document(node)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' occurs twice", key_node.start_mark
-                )
-            seen.add(key) if isinstance(key, str) else None
-        return super().construct_mapping(node, deep)
-
-
-def _grown(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
-    """How many values a node stands for with its aliases followed, and how deep they are nested."""
-    if node in known:
-        return known[node]
-    known[node] = (_MOST_VALUES, 0)  # an alias of what it is in
-    inner: list[yaml.Node] = []
-    if isinstance(node, yaml.ScalarNode):
-        node.value.encode()  # half a surrogate pair could not be written again
-    elif isinstance(node, yaml.SequenceNode):
-        inner = node.value
-    elif isinstance(node, yaml.MappingNode):
-        inner = [item for pair in node.value for item in pair]
-    grown = [_grown(item, known) for item in inner]
-    values = 1 + sum(count for count, _ in grown)
-    depth = 1 + max((depth for _, depth in grown), default=0)
-    if values > _MOST_VALUES:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"its aliases make more than {_MOST_VALUES:,} values", node.start_mark
-        )
-    if depth > _DEEPEST:
-        raise RecursionError
-    known[node] = values, depth
-    return known[node]
-
-
-def _yaml_problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    problem = getattr(error, "problem", None) or error
-    if mark:
-        return f"line {mark.line + 1}: {problem}"
-    return str(problem) if isinstance(error, ValueError) else "a value does not fit its tag"
