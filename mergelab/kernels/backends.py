@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from mergelab.kernels import counting, selection
@@ -35,7 +34,7 @@ class Backend:
     drop: Callable[..., Tensor] = drop
     weighted_sum: Callable[[Sequence[Tensor], Sequence[float]], Tensor] = weighted_sum
     count: Callable[..., Counts] = counting.count
-    digits: Callable[[Tensor, int | None], np.ndarray] = selection.digits
+    digits: selection.Digits = selection.digits
     entrywise: Mapping[Callable[..., Any], Callable[..., Tensor]] = field(default_factory=dict)
 
 
