@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from mergelab.kernels import counting, selection
@@ -38,7 +37,7 @@ class Backend:
     drop: Callable[..., Tensor] = drop
     weighted_sum: Callable[[Sequence[Tensor], Sequence[float]], Tensor] = weighted_sum
     count: Callable[..., Counts] = counting.count
-    digits: Callable[[Tensor, int | None], np.ndarray] = selection.digits
+    digits: selection.Digits = selection.digits
     entrywise: Mapping[Callable[..., Any], Callable[..., Tensor]] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ from mergelab.methods.linear import sum_of
 from mergelab.methods.ties import DIVISORS, ELECTIONS, is_unweighted
 from mergelab.methods.ties import elect_and_merge as elect_and_merge_in_steps
 
-_BLOCK = 2048  # entries whose running sums stay in the first-level cache
+_BLOCK = 512  # entries whose running sums stay in the first-level cache
 _COUNTERS = 256  # of random numbers made at a time
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -90,26 +90,25 @@ def _halves(value: int) -> tuple[int, int]:
 
 @_jit
 def _drop(values, limit, offset, seed0, seed1, stream0, stream1, kept):
-    a = np.empty(_COUNTERS, dtype=np.uint64)
-    words = (a, np.empty_like(a), np.empty_like(a), np.empty_like(a))
+    survives = np.empty(4 * _COUNTERS, dtype=np.float32)
     lead = offset & 3  # entries of the first counter that belong to an earlier part
-    for start in range(0, len(values) + lead, 4 * _COUNTERS):
-        _philox(np.uint64((offset + start) >> 2), stream0, stream1, seed0, seed1, *words)
-        begin = start - lead
-        for lane in range(4):
-            word = words[lane]
-            low = 0 if begin + lane >= 0 else 1
-            high = min(_COUNTERS, (len(values) - begin - lane + 3) >> 2)
-            for j in range(low, high):
-                i = begin + 4 * j + lane
-                kept[i] = values[i] if word[j] < limit else _ZERO
+    for start in range(-lead, len(values), 4 * _COUNTERS):
+        first = np.uint64((offset + start) >> 2)
+        _survivors(first, stream0, stream1, seed0, seed1, limit, survives)
+        begin, end = max(start, 0), min(start + 4 * _COUNTERS, len(values))
+        before, after, mask = values[begin:end], kept[begin:end], survives[begin - start :]
+        for i in range(len(before)):
+            after[i] = before[i] if mask[i] > _ZERO else _ZERO
 
 
 @_jit
-def _philox(first, stream0, stream1, seed0, seed1, words0, words1, words2, words3):
-    """Philox4x32-10, as in `mergelab.methods.philox`: the words of counters `first` and on."""
+def _survivors(first, stream0, stream1, seed0, seed1, limit, survives):
+    """Where the words of counters `first` and on lie below `limit`, as 1 and 0.
+
+    Philox4x32-10, as in `mergelab.methods.philox`.
+    """
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    for j in range(len(words0)):
+    for j in range(len(survives) // 4):
         block = first + np.uint64(j)
         c0, c1, c2, c3 = block & mask, block >> half, stream0, stream1
         k0, k1 = seed0, seed1
@@ -120,7 +119,10 @@ def _philox(first, stream0, stream1, seed0, seed1, words0, words1, words2, words
             c2, c3 = (product0 >> half) ^ c3 ^ k1, product0 & mask
             k0 = (k0 + np.uint64(0x9E3779B9)) & mask
             k1 = (k1 + np.uint64(0xBB67AE85)) & mask
-        words0[j], words1[j], words2[j], words3[j] = c0, c1, c2, c3
+        survives[4 * j] = _ONE if c0 < limit else _ZERO
+        survives[4 * j + 1] = _ONE if c1 < limit else _ZERO
+        survives[4 * j + 2] = _ONE if c2 < limit else _ZERO
+        survives[4 * j + 3] = _ONE if c3 < limit else _ZERO
 
 
 def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -289,25 +291,21 @@ def _count(changes, prepared, merged, same, removed):
     return np.int64(conflicts), np.int64(resolved), square
 
 
-def digits(values: Tensor, upper: int | None) -> np.ndarray:
+def digits(values: Tensor, upper: int | None, counts: np.ndarray | None = None) -> np.ndarray:
     """As `mergelab.kernels.selection.digits`."""
+    counts = np.zeros(1 << 16, dtype=np.int64) if counts is None else counts
     bits = _flat(values).view(np.uint32)
-    counts = np.zeros((2, 1 << 16), dtype=np.int64)
     if upper is None:
         _upper_digits(bits, counts)
     else:
-        _lower_digits(bits, np.uint32(upper), counts[0])
-    return counts[0] + counts[1]
+        _lower_digits(bits, np.uint32(upper), counts)
+    return counts
 
 
 @_jit
 def _upper_digits(bits, counts):
-    # Two tables in turn: an entry seldom waits for the count of the one before it.
-    for i in range(0, len(bits) - 1, 2):
-        counts[0, (bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
-        counts[1, (bits[i + 1] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
-    if len(bits) % 2:
-        counts[0, (bits[-1] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
+    for i in range(len(bits)):
+        counts[(bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
 
 
 @_jit

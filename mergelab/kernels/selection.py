@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 DIGITS = 1 << 16
-Digits = Callable[[Tensor, int | None], np.ndarray]
+Digits = Callable[[Tensor, int | None, np.ndarray], np.ndarray]
 _MAGNITUDE = 0x7FFFFFFF  # all bits but the sign
 
 
@@ -55,11 +55,11 @@ class Selection:
             self.threshold = float(bits.view(np.float32))
 
 
-def digits(values: Tensor, upper: int | None) -> np.ndarray:
-    """How often each value of a magnitude's upper 16 bits occurs, `[65536]`.
+def digits(values: Tensor, upper: int | None, counts: np.ndarray | None = None) -> np.ndarray:
+    """How often each value of a magnitude's upper 16 bits occurs, `[65536]` in int64.
 
     `values`: fp32 of any shape. With `upper` it is the lower 16 bits, of those values alone whose
-    upper ones are `upper`.
+    upper ones are `upper`. `counts`: of values seen before; these are added to it.
 
     >>> counts = digits(torch.tensor([1.0, -1.0, 3.0]), None)
     >>> counts.nonzero()[0].tolist(), int(counts[0x3F80])  # 1.0 is 0x3F800000
@@ -67,7 +67,8 @@ def digits(values: Tensor, upper: int | None) -> np.ndarray:
     """
     bits = values.contiguous().view(torch.int32).flatten() & _MAGNITUDE
     found = bits >> 16 if upper is None else bits[(bits >> 16) == upper] & (DIGITS - 1)
-    return torch.bincount(found, minlength=DIGITS).cpu().numpy()
+    new = torch.bincount(found, minlength=DIGITS).cpu().numpy()
+    return new if counts is None else np.add(counts, new, out=counts)
 
 
 def select(
@@ -88,7 +89,7 @@ def select(
         totals = [np.zeros(DIGITS, dtype=np.int64) for _ in searches]
         for part in parts():
             for total, search, values in zip(totals, searches, part, strict=True):
-                total += digits(values, search.upper)
+                digits(values, search.upper, total)
         for search, total in zip(searches, totals, strict=True):
             search.narrow(total)
     return [search.threshold for search in searches]

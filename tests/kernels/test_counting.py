@@ -139,7 +139,7 @@ def test_extreme_values_are_counted_as_any_other(backend, data, count, size):
 
 @each_backend
 def test_every_entry_of_a_part_longer_than_a_block_is_counted(backend):
-    size = 5 * 2048 + 3
+    size = 20 * 512 + 3
     before = [torch.ones(size), -torch.ones(size)]
     after = [torch.ones(size), torch.zeros(size)]
     counts = backend.count(before, after, torch.full((size,), 2.0), resolves=True)

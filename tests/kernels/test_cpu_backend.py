@@ -18,7 +18,7 @@ SPECIAL = [0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, 1e-20, -1e-20, 0.25, -0.25, 
 WEIGHTS = [1.0, -1.0, 0.0, 0.3, -0.7, 1e-30, 2.0, 1 / 3, 1e300]
 weights = st.sampled_from(WEIGHTS)
 # Ends of blocks and of vectors of 4, 8 and 16, and one less and one more.
-sizes = st.sampled_from([0, 1, 3, 4, 5, 16, 17, 33, 2047, 2048, 2049, 4100])
+sizes = st.sampled_from([0, 1, 3, 4, 5, 16, 17, 33, 511, 512, 513, 1023, 1024, 1025, 4100])
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -138,6 +138,9 @@ def test_what_the_function_refuses_is_refused_in_its_words(choice, words):
 def test_digits(values, upper):
     expected = selection.digits(values, upper)
     assert (cpu.digits(values, upper) == expected).all()
+    before = np.arange(1 << 16)
+    for function in (cpu.digits, selection.digits):
+        assert (function(values, upper, before.copy()) == before + expected).all()
 
 
 @given(deltas=sources(), density=st.sampled_from((0.0, 0.5, 1.0)), resolves=st.booleans())
