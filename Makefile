@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help lab test lessons models tables lint clean
+.PHONY: help lab test lessons models tables bench lint clean
 
 help:
 	@echo "make lab      open the course in JupyterLab (ARGS=--no-browser, ARGS=--port=9000 pass through)"
@@ -11,6 +11,7 @@ help:
 	@echo "make lessons  build instructor notebooks and releases from solutions/*/*.py"
 	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
 	@echo "make tables   evaluate sources and merges again, into data/tables"
+	@echo "make bench    measure merging against mergekit and a plain copy, into data/benchmarks"
 	@echo "make lint     check format and style"
 
 $(BIN)/python:
@@ -44,6 +45,12 @@ models: .venv/installed
 
 tables: .venv/installed
 	$(BIN)/mergelab tables $(ARGS)
+
+# Some twenty minutes and 14 GB of disk; the machine should have nothing else to do.
+bench: .venv/installed-test
+	$(BIN)/python tests/benchmarks/end_to_end.py --shapes 1b $(ARGS)
+	$(BIN)/python tests/benchmarks/end_to_end.py --shapes 1b,3b --ours-only --methods ties $(ARGS)
+	$(BIN)/python tests/benchmarks/precision.py --seeds 5
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

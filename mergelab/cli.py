@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,6 +60,22 @@ def merge(
         str | None, typer.Option(help="Dtype of the output: float32, float16 or bfloat16.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Tensors merged at once; one per processor if unsaid.")
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="What does the inner loops: auto, torch, cpu, triton.")
+    ] = "auto",
+    max_shard_size: Annotated[
+        str, typer.Option(help="Largest file of weights, such as 5GB or 500MB.")
+    ] = "5GB",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
+    ] = False,
+    allow_unrelated: Annotated[
+        bool,
+        typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Merge models as RECIPE says and write the result to OUT.
@@ -68,21 +85,41 @@ def merge(
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UserError(f"--dtype {dtype}: use float32, float16 or bfloat16")
     from mergelab import engine
-    from mergelab.report_table import report_table
+    from mergelab.report_table import LiveReport, report_lines, report_table
 
-    with _progress("merging") as progress:
-        result = engine.merge(recipe, out, seed=seed, dtype=dtype, device=device, progress=progress)
-    report = result.report
+    with ExitStack() as live:
+        report = engine.merge(
+            recipe,
+            out,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            backend=backend,
+            workers=workers,
+            max_shard_bytes=_bytes(max_shard_size),
+            allow_pickle=allow_pickle,
+            allow_unrelated=allow_unrelated,
+            watching=lambda report, total: live.enter_context(LiveReport(report, total)),
+        ).report
     if as_json:
         _print_json({"out": str(out), "report": report.to_dict()})
         return
     _print(report_table(report))
-    if report.copied:
-        _print(f"{report.copied} tensors that no source changes were copied from the base.")
-    for note in report.notes:
-        _print(f"Note: {note}.")
-    seconds = sum(report.seconds.values())
-    _print(f"Written to {out} in {seconds:.1f} s. Next: mergelab evaluate {out}")
+    for line in report_lines(report):
+        _print(line)
+    _print(
+        f"Written to {out} in {report.seconds['total']:.1f} s. Next: mergelab evaluate {out}, or "
+        f"mergelab report {out} --html"
+    )
+
+
+def _bytes(size: str) -> int:
+    """A size as people write it, in bytes: `5GB`, `500 MB`, `1000000`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", size, re.IGNORECASE)
+    count = float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ") if match else 0.0
+    if count < 1:
+        raise UserError(f"--max-shard-size {size}: write a number and a unit, such as 5GB or 500MB")
+    return int(count)
 
 
 @app.command()
@@ -293,7 +330,7 @@ def _progress(verb: str) -> Iterator[Any]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     console = Console(stderr=True)
     with Progress(
@@ -344,7 +381,7 @@ def main() -> None:
             raise
         _fail(f"{error.format_message()} (see mergelab --help)", getattr(error, "exit_code", 2))
     if status == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
-        _fail("interrupted; nothing was written", status=INTERRUPTED)
+        _fail("interrupted; nothing half-written is left", status=INTERRUPTED)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

@@ -8,20 +8,12 @@ from pathlib import Path
 
 import yaml
 
+from mergelab.checkpoints.vocabulary import tokenizer_files
 from mergelab.model_card import model_card
 from mergelab.recipes import Plan
 from mergelab.report import MergeReport
 
 RECIPE_NAME = "mergelab_recipe.yaml"
-_CARRIED = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-)
 
 
 def write_companions(plan: Plan, report: MergeReport, folder: Path) -> None:
@@ -53,10 +45,8 @@ def write_configs(plan: Plan, folder: Path) -> None:
 
 def write_tokenizer(plan: Plan, folder: Path) -> None:
     """Copy the tokenizer's files, and the recipe's chat template over the tokenizer's own."""
-    for pattern in _CARRIED:
-        for file in sorted(plan.tokenizer.path.glob(pattern)):
-            if file.is_file():
-                shutil.copyfile(file, folder / file.name)
+    for file in tokenizer_files(plan.tokenizer.path):
+        shutil.copyfile(file, folder / file.name)
     if plan.tokenizer_json is not None:
         (folder / "tokenizer.json").write_text(plan.tokenizer_json, encoding="utf-8")
     template = plan.recipe.chat_template

@@ -13,13 +13,16 @@ from typing import Any, Literal
 import yaml
 
 from mergelab.checkpoints import Source, hub_name
+from mergelab.checkpoints.reading import read_text
 from mergelab.recipes import Plan
+from mergelab.recipes.yaml_text import documents
 from mergelab.report import MergeReport
 
 Output = Literal["model", "adapter"]
 
 NOT_STATED = "not stated"
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+_LARGEST = 500_000  # bytes of a model's card
 _LONGEST = 100  # characters of a licence's name
 
 _LOADING = {
@@ -111,10 +114,10 @@ def stated_licence(folder: Path) -> str:
     'apache-2.0'
     """
     try:
-        text = (Path(folder) / "README.md").read_text(encoding="utf-8")
+        text = read_text(Path(folder) / "README.md", _LARGEST)
         match = _FRONT_MATTER.match(text)
-        data = yaml.safe_load(match[1]) if match else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        data = documents(match[1])[0] if match else None
+    except (OSError, ValueError, IndexError):
         return NOT_STATED
     if not isinstance(data, dict):
         return NOT_STATED

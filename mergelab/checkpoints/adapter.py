@@ -18,10 +18,10 @@ from mergelab.checkpoints.checkpoint import (
     WeightsFile,
     is_head,
     is_word_embedding,
-    read_json,
 )
 from mergelab.checkpoints.pickled_file import ALLOW, PickledFile
-from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored
+from mergelab.checkpoints.reading import read_json
+from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored, TensorEntry
 from mergelab.checkpoints.task_vector import (
     ReplacedRows,
     TaskVector,
@@ -84,6 +84,8 @@ class Adapter:
     def _sorted(self) -> _Contents:
         """What each stored tensor is for, from its name."""
         contents = _Contents()
+        if not self._file.entries:
+            raise UserError(f"{self._file.path}: holds no tensors; copy it again")
         for stored in self._file.entries:
             name = stored.removeprefix(_PREFIX)
             match = _PART.match(name)
@@ -135,7 +137,13 @@ class Adapter:
     @property
     def base_name(self) -> str | None:
         """The base that the adapter's own config names, as written there."""
-        return self.config.get("base_model_name_or_path") or None
+        name = self.config.get("base_model_name_or_path") or None
+        if name is not None and not isinstance(name, str):
+            raise UserError(
+                f"{self.path / 'adapter_config.json'}: base_model_name_or_path must be a name, "
+                f"got {name!r}"
+            )
+        return name
 
     @property
     def names(self) -> list[str]:
@@ -201,6 +209,12 @@ class Adapter:
                 f"{self._file.path}: the factors of '{name}' do not fit each other, "
                 f"A is {list(a.shape)} and B is {list(b.shape)}"
             )
+        rank = self._settings.rank(name.removesuffix(".weight"))
+        if a.shape[0] != rank:
+            raise UserError(
+                f"{self.path}: the factors of '{name}' have rank {a.shape[0]}, by its "
+                f"adapter_config.json it is {rank}; the two do not belong together"
+            )
         shape = base.entry(stored).shape
         transposed = embedding or self._is_transposed(shape, (b.shape[0], a.shape[1]), base)
         vector = low_rank(a, b, self.scaling(name, a.shape[0]), transposed=transposed)
@@ -259,6 +273,7 @@ class Adapter:
                     "adapter and base do not belong together"
                 )
             if name in base:
+                self._check_dtype(name, base)
                 self.task_vector(name, base)
         for name, stored in self._contents.base_copies.items():
             same = base.is_tied and is_head(name) and name not in base
@@ -269,6 +284,24 @@ class Adapter:
                     f"{self.path}: was trained on other values of '{name}' than the base "
                     f"{base.path} has; adapter and base do not belong together"
                 )
+
+    def _check_dtype(self, name: str, base: Checkpoint) -> None:
+        """Refuse numbers that cannot be added to the base's: either may be whole ones only."""
+        dtypes = [base.entry(name).dtype]
+        dtypes += [entry.dtype for entry in self._stored_for(name)]
+        whole = next((dtype for dtype in dtypes if not dtype.is_floating_point), None)
+        if whole is not None:
+            raise UserError(
+                f"{self.path}: changes '{name}', but there or in the base {base.path} it is stored "
+                f"as {str(whole).removeprefix('torch.')}; only floating point can be merged"
+            )
+
+    def _stored_for(self, name: str) -> list[TensorEntry]:
+        """The entries of all that is stored here for one tensor of the base."""
+        held = self._contents
+        kept = (held.biases.get(name), held.tokens.get(name), held.whole.get(name))
+        stored = [*held.factors.get(name, {}).values(), *(one for one in kept if one)]
+        return [self._file.entries[one] for one in stored]
 
     def _check_tied(self, name: str, base: Checkpoint) -> None:
         """Let pass what changes the shared matrix once and for both."""

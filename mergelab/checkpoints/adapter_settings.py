@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ _REFUSED = (
 _REFUSED_PAIRS = (("lora_bias", "use_dora"), ("lora_bias", "bias"))
 # Initialisations that also change the base, so that the factors belong to that changed base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+# A stranger's pattern may be made to backtrack for ever: little is repeated, and no group is.
+_REPEATS, _MOST_REPEATS = re.compile(r"[*+{]|(?<!\()\?"), 3
+_REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+{]")
 
 _INSTEAD = "merge this adapter into its base with PEFT and use the merged model"
 
@@ -67,7 +73,8 @@ class AdapterSettings:
                 "adapter with PEFT (save_pretrained(..., "
                 "path_initial_model_for_weight_conversion=...))"
             )
-        self.alpha("")  # complain about patterns now
+        self.alpha("")
+        self.rank("")  # complain about patterns now
 
     @property
     def bias(self) -> str:
@@ -84,26 +91,50 @@ class AdapterSettings:
 
         A pattern is a regular expression for the end of the name.
         """
-        patterns = self.config.get("alpha_pattern") or {}
-        if not isinstance(patterns, dict):
-            raise UserError(f"{self.where}: alpha_pattern must map names of modules to numbers")
-        found = None
-        for pattern, alpha in patterns.items():
-            try:
-                match = re.match(rf"(.*\.)?({pattern})$", module)
-            except re.error as error:
-                raise UserError(
-                    f"{self.where}: alpha_pattern {pattern!r} is not valid ({error})"
-                ) from None
-            self._check_alpha(alpha)
-            found = alpha if match and found is None else found
-        default = self.config.get("lora_alpha", 8)
-        self._check_alpha(default)
-        return default if found is None else found
+        for pattern, alpha in self._alphas:
+            if pattern.match(module):
+                return alpha
+        return self._number("lora_alpha", self.config.get("lora_alpha", 8))
 
-    def _check_alpha(self, alpha: Any) -> None:
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-            raise UserError(f"{self.where}: alpha must be a number, got {alpha!r}")
+    def rank(self, module: str) -> int:
+        """The rank of a module's factors, from its pattern as `alpha`."""
+        for pattern, rank in self._ranks:
+            if pattern.match(module):
+                return rank
+        return self._number("r", self.config.get("r", 8))
+
+    @cached_property
+    def _alphas(self) -> list[tuple[re.Pattern, float]]:
+        return self._patterns("alpha_pattern")
+
+    @cached_property
+    def _ranks(self) -> list[tuple[re.Pattern, int]]:
+        return self._patterns("rank_pattern")
+
+    def _patterns(self, key: str) -> list[tuple[re.Pattern, Any]]:
+        patterns = self.config.get(key) or {}
+        if not isinstance(patterns, dict):
+            raise UserError(f"{self.where}: {key} must map names of modules to numbers")
+        found = []
+        for pattern, value in patterns.items():
+            if len(_REPEATS.findall(pattern)) > _MOST_REPEATS or _REPEATED_GROUP.search(pattern):
+                raise UserError(
+                    f"{self.where}: {key} {pattern!r} could take for ever to match; write the "
+                    "names of the modules"
+                )
+            try:
+                compiled = re.compile(rf"(.*\.)?({pattern})$")
+            except (re.error, RecursionError, OverflowError) as error:
+                raise UserError(f"{self.where}: {key} {pattern!r} is not valid ({error})") from None
+            found.append((compiled, self._number(key, value)))
+        return found
+
+    def _number(self, key: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{self.where}: {key} must be a number, got {value!r}")
+        if not abs(value) <= sys.float_info.max:  # infinity, NaN, whole numbers beyond floats
+            raise UserError(f"{self.where}: {key} must be a finite number, got {value!r}")
+        return value
 
     def scaling(self, module: str, rank: int) -> float:
         """The factor in front of `B @ A`: alpha / r, or alpha / sqrt(r) with rsLoRA.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +12,12 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints.pickled_file import ALLOW, PickledFile
+from mergelab.checkpoints.reading import read_json
 from mergelab.checkpoints.safetensors_file import SafetensorsFile, Stored, TensorEntry
 from mergelab.errors import UserError
 
 _SAMPLE = 4096
+_MOST_LAYERS = 10_000
 _CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 WeightsFile = SafetensorsFile | PickledFile
@@ -74,6 +75,12 @@ class Checkpoint:
         for name, shard in weight_map.items():
             if name not in opened[str(shard)].entries:
                 raise UserError(f"{index}: tensor '{name}' is not in {shard}; download it again")
+        for shard, file in opened.items():
+            left_out = next((name for name in file.entries if name not in weight_map), None)
+            if left_out is not None:
+                raise UserError(
+                    f"{index}: leaves out tensor '{left_out}' of {shard}; download it again"
+                )
         return {name: opened[str(shard)] for name, shard in weight_map.items()}
 
     def _no_weights(self) -> UserError:
@@ -113,13 +120,23 @@ class Checkpoint:
     def layers(self) -> int:
         """Number of transformer blocks, counted from the tensor names."""
         indices = [layer_index(name) for name in self.names]
-        return 1 + max((index for index in indices if index is not None), default=-1)
+        count = 1 + max((index for index in indices if index is not None), default=-1)
+        if count > _MOST_LAYERS:
+            raise UserError(f"{self.path}: has a tensor of layer {count - 1:,}, which no model has")
+        return count
 
     @property
     def is_tied(self) -> bool:
         """Whether the output head is the embedding matrix itself, stored once."""
-        has_head = any(map(is_head, self.names))
-        return bool(self.config.get("tie_word_embeddings", not has_head))
+        said = self.config.get("tie_word_embeddings")
+        if said is None:
+            return not any(map(is_head, self.names))
+        if not isinstance(said, bool):
+            raise UserError(
+                f"{self.path / 'config.json'}: tie_word_embeddings must be true or false, got "
+                f"{said!r}"
+            )
+        return said
 
     @property
     def stores_transposed(self) -> bool:
@@ -171,7 +188,7 @@ def is_head(name: str) -> bool:
     return _HEAD.search(name) is not None
 
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.([0-9]{1,18})\.")
 
 
 def layer_index(name: str) -> int | None:
@@ -194,16 +211,3 @@ def with_layer(name: str, index: int) -> str:
     if match is None:
         return name
     return f"{name[: match.start(1)]}{index}{name[match.end(1) :]}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or a `UserError` that names the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: must hold a JSON object")
-    return value

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from mergelab.checkpoints.checkpoint import Checkpoint
 from mergelab.checkpoints.references import References, Source
 from mergelab.errors import UserError
 from mergelab.kernels.operands import dense
@@ -40,32 +39,32 @@ def load_source(source: Source, references: References) -> tuple[Any, Any]:
             vector = source.adapter.task_vector(name, base)
             if vector is not None:
                 state[name] = state[name].float() + dense(vector)
-    return model_from_state(base, state), load_tokenizer(base.path)
+    return model_from_state(base.path, state), load_tokenizer(base.path)
 
 
 def model_from_state(
-    like: Checkpoint, state: dict[str, torch.Tensor], layers: int | None = None
+    folder: Path, state: dict[str, torch.Tensor], named: Path | None = None
 ) -> Any:
-    """A `transformers` causal language model with `like`'s config and the weights in `state`.
+    """A `transformers` causal language model: the config in `folder`, the weights in `state`.
 
-    `layers` is the number of blocks where it is not the config's. Tensors are loaded in fp32.
-    Raises `UserError` if `transformers` does not know the architecture, or if a weight is missing,
-    left over or of another shape than the config says.
+    Tensors are loaded in fp32. Complaints name the folder, or `named`. Raises `UserError` if
+    `transformers` does not know the architecture, or if a weight is missing, left over or of
+    another shape than the config says.
     """
+    named = named or folder
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     try:
-        config = AutoConfig.from_pretrained(like.path)
-        config.num_hidden_layers = layers or config.num_hidden_layers
+        config = AutoConfig.from_pretrained(folder)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (ValueError, OSError) as error:
         reason = str(error).split(". ")[0]
-        raise UserError(f"{like.path}: transformers cannot build it ({reason})") from None
+        raise UserError(f"{named}: transformers cannot build it ({reason})") from None
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
         if name in shapes and shapes[name] != tensor.shape:
             raise UserError(
-                f"{like.path}: '{name}' has shape {list(tensor.shape)}, by its config.json it "
+                f"{named}: '{name}' has shape {list(tensor.shape)}, by its config.json it "
                 f"should be {list(shapes[name])}"
             )
     missing, unexpected = model.load_state_dict(
@@ -75,9 +74,9 @@ def model_from_state(
         missing = [name for name in missing if "lm_head" not in name]
     if missing or unexpected:
         wrong = (missing or unexpected)[0]
-        raise UserError(f"{like.path}: '{wrong}' does not fit the architecture of its config.json")
-    if (like.path / "generation_config.json").exists():
-        model.generation_config = GenerationConfig.from_pretrained(like.path)
+        raise UserError(f"{named}: '{wrong}' does not fit the architecture of its config.json")
+    if (folder / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     return model.eval()
 
 

@@ -7,12 +7,16 @@ not claim more memory than their file holds.
 
 from __future__ import annotations
 
+import os
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mergelab.checkpoints.reading import open_file
 from mergelab.checkpoints.safetensors_file import DTYPE_NAMES, TensorEntry
 from mergelab.errors import UserError
 from mergelab.kernels.operands import as_matrix
@@ -30,7 +34,8 @@ class PickledFile:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self.size = self.path.stat().st_size
+            with open_file(self.path) as file:
+                self.size = os.fstat(file.fileno()).st_size
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
         self._tensors = self._checked(self._load())
@@ -40,12 +45,15 @@ class PickledFile:
         }
 
     def _load(self) -> object:
-        how = {"map_location": "cpu", "weights_only": True}
         try:
-            try:
-                return torch.load(self.path, mmap=True, **how)
-            except RuntimeError:  # written before PyTorch 1.6: no archive that can be mapped
-                return torch.load(self.path, **how)
+            mapped = zipfile.is_zipfile(self.path)  # what PyTorch wrote before 1.6 is no archive
+            if mapped:
+                self._refuse_compressed()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+        except UserError:
+            raise
         except pickle.UnpicklingError:
             raise self._refused("something that is no tensor") from None
         except Exception as error:  # a damaged pickle may raise anything
@@ -53,6 +61,14 @@ class PickledFile:
                 f"{self.path}: not a whole file of weights ({type(error).__name__}); "
                 "download or copy it again"
             ) from None
+
+    def _refuse_compressed(self) -> None:
+        """Nobody writes such an archive; mapped, its packed bytes would be taken for weights."""
+        with zipfile.ZipFile(self.path) as archive:
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise UserError(
+                    f"{self.path}: is a compressed archive, as PyTorch writes none; refused"
+                )
 
     def _checked(self, loaded: object) -> dict[str, Tensor]:
         if not isinstance(loaded, dict):

@@ -18,6 +18,7 @@ from mergelab.checkpoints.hub import download, short_name
 from mergelab.errors import UserError
 from mergelab.paths import data_path
 
+_MOST_PLUS = 10  # a folder's name may have some of its own
 _SHIPPED = ("adapters", "models")
 
 
@@ -65,6 +66,8 @@ class References:
         """The model that `reference` names. Raises `UserError` if it cannot be found or read."""
         folder = self._folder(reference, optional="+" in reference)
         if folder is None:
+            if reference.count("+") > _MOST_PLUS:
+                raise UserError(f"'{reference}': write base+adapter, two models")
             base_text, _, adapter_text = reference.rpartition("+")
             base, adapter = self.source(base_text.strip()), self.source(adapter_text.strip())
             if base.model is None or adapter.adapter is None:

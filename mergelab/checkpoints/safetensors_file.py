@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mergelab.checkpoints.reading import open_file
 from mergelab.errors import UserError
 from mergelab.kernels.operands import as_matrix
 
@@ -40,6 +41,8 @@ DTYPES: dict[str, torch.dtype] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 _MAX_HEADER = 100_000_000
+_LARGE_HEADER, _PER_TENSOR = 10_000_000, 16  # bytes; brackets and commas in an entry
+_MAX_DIMENSIONS, _MAX_ENTRIES = 64, 2**63
 _clock = threading.local()
 
 
@@ -68,7 +71,7 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path) as file:
                 self.size = os.fstat(file.fileno()).st_size
                 self.entries = self._read_header(file)
         except OSError as error:
@@ -82,12 +85,18 @@ class SafetensorsFile:
         if length > min(_MAX_HEADER, self.size - 8):
             raise self._damaged(f"its header claims {length:,} bytes of {self.size:,}")
         try:
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            text = file.read(length)
+            if length > _LARGE_HEADER and sum(map(text.count, (b"{", b"[", b","))) > (
+                _PER_TENSOR * min(map(text.count, (b'"dtype"', b'"shape"', b'"data_offsets"')))
+            ):  # before it becomes gigabytes of objects
+                raise ValueError("it describes more than tensors")
+            header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
             if not isinstance(header, dict):
                 raise ValueError("the header is no object")
-            header.pop("__metadata__", None)
+            if not isinstance(header.pop("__metadata__", {}), dict):
+                raise ValueError("its metadata is no object")
             entries = {name: _entry(value, 8 + length) for name, value in header.items()}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
             raise self._damaged(f"its header is not valid ({error})") from None
         position = 8 + length
         for name, entry in sorted(
@@ -137,7 +146,7 @@ class SafetensorsFile:
         buffer = torch.empty(count, dtype=torch.uint8)
         view = memoryview(buffer.numpy())
         try:
-            with open(self.path, "rb", buffering=0) as file:
+            with open_file(self.path) as file:
                 file.seek(start)
                 done = 0
                 while done < count:
@@ -180,8 +189,12 @@ def _entry(value: dict, data_start: int) -> TensorEntry:
     shape = tuple(value["shape"])
     start, end = value["data_offsets"]
     numbers = (*shape, start, end)
+    if len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(shape)} dimensions")
     if any(type(number) is not int or number < 0 for number in numbers):
         raise ValueError("sizes and offsets must be whole numbers")
+    if math.prod(max(size, 1) for size in shape) >= _MAX_ENTRIES:
+        raise ValueError(f"a tensor of shape {list(shape)}")
     if math.prod(shape) * dtype.itemsize != end - start:
         raise ValueError(f"{end - start} bytes do not hold a {list(shape)} tensor of {dtype}")
     return TensorEntry(dtype, shape, data_start + start, end - start)

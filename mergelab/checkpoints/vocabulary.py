@@ -12,10 +12,20 @@ from mergelab.checkpoints.checkpoint import (
     Checkpoint,
     is_head,
     is_word_embedding,
-    read_json,
 )
+from mergelab.checkpoints.reading import read_json
 from mergelab.errors import UserError
 
+_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+)
+_MOST_ROWS = 2**31
 _HOW_ADDED = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -34,6 +44,21 @@ class Vocabulary:
     def size(self) -> int:
         """One more than the last row that a token has."""
         return max(self.tokens.values(), default=-1) + 1
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of the tokenizer in `folder`, which a merged model gets copies of.
+
+    Raises `UserError` for one that cannot be copied.
+    """
+    names = dict.fromkeys(path for pattern in _FILES for path in sorted(folder.glob(pattern)))
+    found = [path for path in names if path.suffix or not path.is_dir()]
+    for path in found:
+        if not path.is_file():
+            raise UserError(
+                f"{path}: is no file but a folder, a broken link, a pipe or a device; copy it again"
+            )
+    return found
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
@@ -67,8 +92,8 @@ def _parse(content: Mapping[str, Any], path: Path) -> Vocabulary:
             tokens = dict(vocabulary)
         added = sorted(content.get("added_tokens") or [], key=lambda token: token["id"])
         tokens.update((token["content"], token["id"]) for token in added)
-        if not all(type(row) is int and row >= 0 for row in tokens.values()):
-            raise ValueError("a token's id is no whole number")
+        if not all(type(row) is int and 0 <= row < _MOST_ROWS for row in tokens.values()):
+            raise ValueError("a token's id is no row of embeddings")
         settings = tuple({key: token[key] for key in _HOW_ADDED} for token in added)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -16,7 +16,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,27 +179,58 @@ def whole_folder(out: Path) -> Iterator[Path]:
     out = Path(os.path.abspath(out))
     if os.path.lexists(out):
         raise UserError(f"{out}: exists already; choose another name or remove it first")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out)
-        folder = out.parent / f".{out.name}.partial-{os.getpid()}"
+    folder = out.parent / f".{out.name}.partial-{os.getpid()}-{os.urandom(4).hex()}"
+    new = [parent for parent in out.parents if not os.path.exists(parent)]
+    with ExitStack() as afterwards:  # when all went well there is nothing left for it to remove
+        afterwards.callback(_remove_empty, new)
+        afterwards.callback(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(out)
+            lock = _make_and_lock(folder)
+        except OSError as error:
+            raise _cannot(error, out, "created") from None
+        afterwards.callback(os.close, lock)
+        try:
+            yield folder
+            _fsync(*folder.iterdir(), folder)
+            _take_name(folder, out)
+        except OSError as error:
+            raise _cannot(error, out, "written") from None
+
+
+def _cannot(error: OSError, out: Path, what: str) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{out}: the disk is full; free some space or choose another")
+    return UserError(f"{out}: cannot be {what} ({error.strerror})")
+
+
+def _make_and_lock(folder: Path) -> int:
+    """A new folder; the descriptor returned holds its lock, a sign that somebody works in it."""
+    while True:
         folder.mkdir()
         lock = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be created ({error.strerror})") from None
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        yield folder
-        os.fsync(lock)
-        _take_name(folder, out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{out}: the disk is full; free some space or choose another") from None
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
-    finally:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+            return lock
+        os.close(lock)  # before it was locked another merge took it for a leftover
+
+
+def _fsync(*paths: Path) -> None:
+    """Wait until files, or the names in folders, are on disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that were made for an output that did not come, the innermost first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _take_name(folder: Path, out: Path) -> None:
@@ -209,16 +240,15 @@ def _take_name(folder: Path, out: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise UserError(f"{out}: appeared while this merge ran; it was left as it is") from None
         raise
-    parent = os.open(out.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    _fsync(out.parent)
 
 
 def _remove_leftovers(out: Path) -> None:
     for folder in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
-        lock = os.open(folder, os.O_RDONLY)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # another merge removed it, or it is none of ours
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

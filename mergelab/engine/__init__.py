@@ -7,6 +7,6 @@ seed alone: not on the number of workers, the size of shards, or the order of th
 """
 
 from mergelab.engine.merging import MergeResult, merge
-from mergelab.engine.tensor_merges import one_thread_each, open_merge, streams_of, task_vectors
+from mergelab.engine.tensor_merges import one_thread_each, planned_merge, streams_of, task_vectors
 
-__all__ = ["MergeResult", "merge", "one_thread_each", "open_merge", "streams_of", "task_vectors"]
+__all__ = ["MergeResult", "merge", "one_thread_each", "planned_merge", "streams_of", "task_vectors"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from mergelab.checkpoints import AdapterWriter, CheckpointWriter, Slot, whole_fo
 from mergelab.checkpoints.hub import hub_name
 from mergelab.checkpoints.loading import load_model, load_tokenizer, model_from_state
 from mergelab.checkpoints.writer import MAX_SHARD_BYTES
-from mergelab.companions import write_companions
+from mergelab.companions import write_companions, write_configs, write_tokenizer
 from mergelab.engine.run import (
     InMemory,
     Progress,
@@ -28,7 +29,7 @@ from mergelab.engine.run import (
     refuse_without_rank,
 )
 from mergelab.engine.tensor_merges import Setting
-from mergelab.engine.whole_model import with_global_numbers
+from mergelab.engine.whole_model import with_global_numbers, workers_for
 from mergelab.errors import UserError
 from mergelab.kernels import Backend, choose
 from mergelab.recipes import Plan, Recipe, make_plan, parse_recipe, read_recipe
@@ -48,8 +49,11 @@ class MergeResult:
         """The merged model in fp32 and its tokenizer, ready to generate."""
         if self.path is not None:
             return load_model(str(self.path.absolute()))
-        model = model_from_state(self.plan.skeleton, self.tensors, layers=self.plan.layers)
-        return model, load_tokenizer(self.plan.tokenizer.path)
+        with TemporaryDirectory() as folder:
+            write_configs(self.plan, Path(folder))
+            write_tokenizer(self.plan, Path(folder))
+            model = model_from_state(Path(folder), self.tensors, self.plan.skeleton.path)
+            return model, load_tokenizer(Path(folder))
 
 
 def merge(
@@ -73,11 +77,12 @@ def merge(
     exist; without it the merged tensors stay in memory. `seed` names the random numbers of DARE.
     `dtype` overrides the recipe's output dtype; `device` is where tensors are merged, `workers`
     how many at once (by default one for each processor), `backend` what does the inner loops
-    ("auto", "torch", "cpu"); neither changes a bit of the result. `max_shard_bytes`: the largest
-    file of weights. `allow_pickle` reads weights stored as pickles, tensors only;
-    `allow_unrelated` merges models that do not seem to come from one base. `progress` is called
-    with (tensors done, tensors in all, name); `watching` is given the report and the number of
-    tensors, and what it returns is called with each tensor's report as it is done.
+    ("auto", "torch", "cpu"; "triton" on a GPU, whose products of factors may differ in the last
+    bit). `max_shard_bytes`: the largest file of weights. `allow_pickle` reads weights stored as
+    pickles, tensors only; `allow_unrelated` merges models that do not seem to come from one base.
+    `progress` is called with (tensors done, tensors in all, name); `watching` is given the report
+    and the number of tensors, and what it returns is called with each tensor's report as it is
+    done.
 
     Raises `UserError`, one line, for whatever in recipe, models or output cannot be used; then
     nothing is written.
@@ -93,7 +98,7 @@ def merge(
     if plan.output == "adapter":
         _check_adapter(plan, out)
     setting = Setting(seed, _device(device), _backend(backend, plan, device))
-    workers = _workers(workers)
+    workers = workers_for(workers)
     plan = with_global_numbers(plan, setting, workers)
     run = Run(plan, setting, workers, progress)
     if watching:
@@ -192,11 +197,3 @@ def _backend(name: str, plan: Plan, device: str) -> Backend:
         return choose(name, device=device, entries=entries)
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _workers(asked: int | None) -> int:
-    if asked is not None and asked < 1:
-        raise UserError(f"workers must be at least 1, got {asked}")
-    if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return asked

@@ -1,4 +1,4 @@
-"""Carrying out a plan: several tensors at once, each part by part, and what is found out on the way.
+"""Carrying out a plan: several tensors at once, each part by part, and what they tell the report.
 
 Where the values go is a sink's business: a checkpoint, memory, or an adapter's factors.
 """
@@ -18,11 +18,11 @@ from torch import Tensor
 from mergelab.checkpoints import AdapterWriter
 from mergelab.checkpoints.hub import short_name
 from mergelab.checkpoints.safetensors_file import seconds_reading
-from mergelab.engine.tensor_merges import Setting, in_words, one_thread_each, open_merge
+from mergelab.engine.tensor_merges import Setting, in_words, one_thread_each, planned_merge
 from mergelab.engine.tensor_reports import labels, tensor_report
 from mergelab.errors import UserError
 from mergelab.finite import check, rounded
-from mergelab.kernels import Part, TiledMerge, tiles
+from mergelab.kernels import Part, TiledMerge, open_merge, tiles
 from mergelab.kernels.operands import as_matrix
 from mergelab.methods import truncate
 from mergelab.recipes import Plan, TensorPlan
@@ -198,8 +198,8 @@ class Run:
     ) -> tuple[TensorReport | None, Mapping[str, float]]:
         began, reading = time.perf_counter(), seconds_reading()
         try:
-            merge = open_merge(self.plan, tensor, self.setting)
-            run = None if merge is None else TiledMerge(merge)
+            merge = planned_merge(self.plan, tensor, self.setting)
+            run = None if merge is None else open_merge(merge, tensor.dtype)
             parts = self._copy(tensor) if run is None else run.parts()
             taken = sink.take(tensor, self._until_stopped(parts), run)
         except ValueError as error:

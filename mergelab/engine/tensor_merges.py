@@ -34,7 +34,7 @@ class Setting:
     backend: Backend = TORCH
 
 
-def open_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None:
+def planned_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None:
     """The merge of one tensor, ready to run; None for a tensor that is copied as it is stored.
 
     Raises `UserError` where a source's change cannot be read.
@@ -61,14 +61,14 @@ def open_merge(plan: Plan, tensor: TensorPlan, setting: Setting) -> Merge | None
         tensor.per_source,
         base=None if base is None else ready(base, short_name(plan.base.path)),
         in_weights=base is not None and plan.space == "weights",
-        merged=_factorwise(plan, tensor, setting) if plan.space == "factors" else None,
+        merged=factorwise(plan, tensor, setting) if plan.space == "factors" else None,
         seed=setting.seed,
         streams=streams_of(plan, tensor) if plan.method.random else (),
         backend=setting.backend,
     )
 
 
-def _factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | None:
+def factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | None:
     """The product of factors that were merged apart; None where a change is more than factors.
 
     As in PEFT, an adapter that leaves this tensor alone takes no part.
@@ -84,6 +84,12 @@ def _factorwise(plan: Plan, tensor: TensorPlan, setting: Setting) -> Operand | N
             return None
     function = plan.method.function
     a_list, b_list, scalings, own, streams = zip(*taking_part, strict=True)
+    ranks = sorted({a.shape[0] for a in a_list})
+    if len(ranks) > 1:
+        raise UserError(
+            f"{tensor.name}: factors of ranks {' and '.join(map(str, ranks))} cannot be merged "
+            "apart; write 'space: task_vectors'"
+        )
     settings = {**tensor.settings, "seed": setting.seed}
     if "density" in own[0]:
         settings["density"] = [each["density"] for each in own]

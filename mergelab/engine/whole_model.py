@@ -9,6 +9,7 @@ each tensor, and is then merged like any other.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mergelab.engine.tensor_merges import Setting, one_thread_each, open_merge
+from mergelab.engine.tensor_merges import Setting, one_thread_each, planned_merge
 from mergelab.errors import UserError
 from mergelab.kernels import Merge, tiles
 from mergelab.kernels.combining import majority_of, options_of, sign_total
@@ -50,7 +51,7 @@ class _Passes:
 
     def __init__(self, plan: Plan, setting: Setting, pool: ThreadPoolExecutor) -> None:
         self.plan, self.setting, self.pool = plan, setting, pool
-        self.tensors = [t for t in plan.tensors if open_merge(plan, t, setting) is not None]
+        self.tensors = [t for t in plan.tensors if planned_merge(plan, t, setting) is not None]
 
     def find_thresholds(self) -> None:
         entries = sum(math.prod(tensor.shape) for tensor in self.tensors)
@@ -95,7 +96,7 @@ class _Passes:
         """The function's result for every tensor, computed by the pool."""
 
         def one(tensor: TensorPlan) -> Any:
-            return function(open_merge(self.plan, tensor, self.setting), tensor)
+            return function(planned_merge(self.plan, tensor, self.setting), tensor)
 
         return self.pool.map(one, self.tensors)
 
@@ -138,3 +139,15 @@ def _sign_total(merge: Merge, tensor: TensorPlan) -> float:
         merge.method, merge.changes, *numbers, merge.seed, merge.streams, merge.backend
     )
     return sign_total(prepared, options_of(*numbers))
+
+
+def workers_for(asked: int | None) -> int:
+    """How many tensors to work on at once: as asked, or one for each processor.
+
+    Raises `UserError` if fewer than one are asked for.
+    """
+    if asked is not None and asked < 1:
+        raise UserError(f"workers must be at least 1, got {asked}")
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return asked

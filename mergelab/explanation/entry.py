@@ -15,6 +15,8 @@ from torch import Tensor
 from mergelab.checkpoints import Checkpoint
 from mergelab.checkpoints.adapter import Adapter
 from mergelab.companions import RECIPE_NAME
+from mergelab.engine.tensor_merges import Setting
+from mergelab.engine.whole_model import with_global_numbers, workers_for
 from mergelab.errors import UserError
 from mergelab.explanation.record import Explanation, Step, number
 from mergelab.explanation.rerun import Rerun, rerun
@@ -53,14 +55,15 @@ def explain(out: Path | str, weight: str, *, folders: Sequence[Path | str] = ())
     recipe = read_recipe(out / RECIPE_NAME)
     places = [*map(Path, folders), *(out / folder for folder in report.folders)]
     places += [Path(), out.absolute().parent]
-    plan = _plan(recipe, places)
+    plan = _plan(recipe, places, report.seed)
     tensor, index = _find(plan, weight)
     return _Explained(out, report, recipe, places, plan, tensor, index).explanation()
 
 
-def _plan(recipe: Recipe, places: Sequence[Path]) -> Plan:
+def _plan(recipe: Recipe, places: Sequence[Path], seed: int) -> Plan:
     try:
-        return make_plan(recipe, folders=places)
+        plan = make_plan(recipe, folders=places)
+        return with_global_numbers(plan, Setting(seed), workers_for(None))
     except UserError as error:
         raise UserError(
             f"{error}; a merge is explained from its sources, name the folder that its recipe's "
@@ -182,6 +185,10 @@ class _Explained:
         if run.base is not None:
             yield Step("base", "", self._at(run.base), f"in {self.plan.base.path.name}")
         yield from told.changes()
+        if run.apart:
+            said = "product of A's and B's that were merged apart, as PEFT does"
+            yield Step("merged", "", self._at(run.combined), said)
+            return
         yield from told.prepared()
         yield from told.combined()
 
@@ -240,9 +247,9 @@ class _Explained:
         """What each party's choices make of the same entry, with this merge's random numbers."""
         for party, name in PARTIES.items():
             try:
-                plan = make_plan(
-                    self.recipe.model_copy(update={"compat": party}), folders=self.places
-                )
+                recipe = self.recipe.model_copy(update={"compat": party})
+                plan = make_plan(recipe, folders=self.places)
+                plan = with_global_numbers(plan, Setting(self.report.seed), workers_for(None))
                 tensor = next(t for t in plan.tensors if t.name == self.tensor.name)
                 other = rerun(plan, tensor, self.report.seed)
             except UserError as error:

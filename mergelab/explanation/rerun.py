@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergelab.engine import one_thread_each, streams_of
+from mergelab.engine.tensor_merges import Setting, factorwise, one_thread_each, streams_of
 from mergelab.errors import UserError
 from mergelab.kernels.combining import combine, factors_of
 from mergelab.kernels.operands import Operand, Rowwise, Zeros, as_matrix, tiles
@@ -26,7 +26,7 @@ class Rerun:
     where nothing. `inputs`: what the method is given; `prepared`: what its first half leaves;
     `combined`: what it returns; `value`: the tensor before rounding. `options` are the numbers in
     effect for each source, `weights` theirs, `factors` those of a method that only adds its inputs
-    up.
+    up. `apart`: `combined` is the product of factors that were merged apart.
     """
 
     plan: Plan
@@ -40,6 +40,7 @@ class Rerun:
     options: list[dict[str, Any]]
     weights: list[float]
     factors: Sequence[float] | None
+    apart: bool = False
 
     @property
     def in_weights(self) -> bool:
@@ -57,13 +58,9 @@ class Rerun:
 def rerun(plan: Plan, tensor: TensorPlan, seed: int) -> Rerun | None:
     """The stages of one tensor; None where it was copied.
 
-    Raises `UserError` as the merge does, and where the numbers of one tensor are not enough.
+    `plan` must have its global numbers (`with_global_numbers`). Raises `UserError` as the merge
+    does.
     """
-    if plan.space == "factors":
-        raise UserError("the factors A and B are merged each by itself, not entry by entry")
-    known = all("threshold" in own for own in tensor.per_source)
-    if tensor.settings.get("trim_scope") == "global" and not known:
-        raise UserError("the threshold is one of the whole model, which is not read again here")
     changes = change_operands(plan, tensor)
     copied = plan.base is not None and all(change is None for change in changes)
     if copied or not tensor.dtype.is_floating_point:
@@ -82,11 +79,14 @@ def _run(plan: Plan, tensor: TensorPlan, seed: int, changes: Sequence[Operand | 
     if base is not None and plan.space == "weights":
         operands = [Rowwise(c.shape, (base, c), lambda b, c, _: b + c) for c in operands]
     streams = streams_of(plan, tensor) if method.random else [0] * len(operands)
-    prepared = prepare(method, operands, settings, per_source, seed, streams)
-    combined = whole(combine(method, prepared, settings, per_source, base))
+    merged = factorwise(plan, tensor, Setting(seed)) if plan.space == "factors" else None
+    prepared = operands
+    if merged is None:
+        prepared = prepare(method, operands, settings, per_source, seed, streams)
+    combined = whole(merged or combine(method, prepared, settings, per_source, base))
     origin = None if base is None else whole(base)
     row_wise = bool(method.row_flag and settings.get(method.row_flag))
-    adds_up = method.coefficients is not None and not row_wise
+    adds_up = method.coefficients is not None and not row_wise and merged is None
     return Rerun(
         plan=plan,
         tensor=tensor,
@@ -102,6 +102,7 @@ def _run(plan: Plan, tensor: TensorPlan, seed: int, changes: Sequence[Operand | 
         ],
         weights=[own.get("weight", 1.0) for own in per_source],
         factors=factors_of(method, prepared, settings, per_source) if adds_up else None,
+        apart=merged is not None,
     )
 
 

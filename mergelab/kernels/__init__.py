@@ -2,6 +2,7 @@
 
 from mergelab.kernels.backends import BACKENDS, Backend, choose
 from mergelab.kernels.counting import Counts, opposed
+from mergelab.kernels.dispatch import open_merge
 from mergelab.kernels.operands import tiles
 from mergelab.kernels.tiled import Merge, Part, TiledMerge
 
@@ -13,6 +14,7 @@ __all__ = [
     "Part",
     "TiledMerge",
     "choose",
+    "open_merge",
     "opposed",
     "tiles",
 ]

@@ -1,13 +1,16 @@
-"""Who does the inner loops: plain PyTorch anywhere, or compiled loops on the CPU.
+"""Who does the inner loops: plain PyTorch anywhere, compiled loops on the CPU, Triton on a GPU.
 
-Both give the same bits (sums of squares for the report apart), so which one runs is a matter of
-speed only. This is the one place where it is chosen.
+All give the same bits (sums of squares for the report and products of factors apart), so which one
+runs is a matter of speed only. This is the one place where it is chosen. Triton's kernels take
+whole tensors and not parts; `mergelab.kernels.dispatch` hands them over.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +21,7 @@ from mergelab.methods.dare import drop
 from mergelab.methods.linear import weighted_sum
 from mergelab.methods.trimming import keep_between
 
-BACKENDS = ("auto", "torch", "cpu")
+BACKENDS = ("auto", "torch", "cpu", "triton")
 WORTH_COMPILING = 1 << 25  # entries; below, loading compiled code takes longer than it saves
 
 
@@ -39,19 +42,30 @@ class Backend:
 
 
 TORCH = Backend("torch")
+TRITON = Backend("triton")  # in parts, where a merge is none that its kernels take, as PyTorch
 
 
 def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Backend:
     """The backend to merge `entries` entries with on a device.
 
-    `name`: "torch", "cpu", or "auto", which takes compiled loops where they are there and worth
-    loading. Raises `ValueError` if the name is unknown or what it names is not there.
+    `name`: "torch", "cpu", "triton", or "auto", which takes loops compiled for the CPU where they
+    are there and worth loading, and PyTorch elsewhere. Raises `ValueError` if the name is unknown
+    or what it names is not there.
 
     >>> choose("torch").name, choose("auto", entries=1000).name
     ('torch', 'torch')
     """
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if name == "triton" and find_spec("triton") is None:
+        raise ValueError(
+            "backend triton needs triton; pip install 'mergelab[kernels]', or use torch"
+        )
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if name == "triton" and not device.startswith("cuda") and not interpreted:
+        raise ValueError(f"backend triton does not run on {device}; use torch")
+    if name == "triton":  # by name only, until its tests have run on a GPU
+        return TRITON
     if name == "cpu" and device != "cpu":
         raise ValueError(f"backend cpu does not run on {device}; use torch")
     if name == "torch" or (name == "auto" and (device != "cpu" or entries < WORTH_COMPILING)):

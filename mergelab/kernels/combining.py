@@ -38,10 +38,12 @@ def combine(
     per_source: Sequence[Mapping[str, Any]],
     base: Operand | None = None,
     backend: Backend = TORCH,
+    sums: GramSum | None = None,
 ) -> Operand:
     """The merged tensor as an operand: the change where the inputs are changes.
 
-    A `combine` with a parameter `base` is given the base's values too. Raises `ValueError` as the
+    `sums`: inner products of `prepared`; if the method needs them, they are completed. A
+    `combine` with a parameter `base` is given the base's values too. Raises `ValueError` as the
     method does, and, perhaps only when rows are asked for, if it returns another shape.
     """
     options = options_of(settings, per_source)
@@ -53,7 +55,8 @@ def combine(
             options["majority"] = majority_of(sign_total(prepared, options))
         return _by_part(method, prepared, options, base, backend)
     if method.coefficients is not None:
-        return combination(prepared, factors_of(method, prepared, settings, per_source), backend)
+        factors = factors_of(method, prepared, settings, per_source, sums)
+        return combination(prepared, factors, backend)
     if base is not None:
         options["base"] = dense(base)
     wholes = [dense(operand) for operand in prepared]
@@ -71,10 +74,13 @@ def factors_of(
     operands: Sequence[Operand],
     settings: Mapping[str, Any],
     per_source: Sequence[Mapping[str, Any]],
+    sums: GramSum | None = None,
 ) -> Sequence[float]:
     """The factors with which a method that declares `coefficients` adds its inputs up."""
+    sums = sums or GramSum(operands)
+    sums.finish(operands)
     options = options_of(settings, per_source)
-    return method.coefficients(gram(operands), **accepted(method.coefficients, options))
+    return method.coefficients(sums.matrix, **accepted(method.coefficients, options))
 
 
 def options_of(
@@ -174,7 +180,18 @@ class GramSum:
                 self._products[i, j] = known or 0.0
                 if known is None:
                     self._open.append((i, j))
-        self.complete = not self._open
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be added."""
+        return not self._open
+
+    def finish(self, operands: Sequence[Operand]) -> None:
+        """Add all parts of the operands, in a pass over them, unless the sums are complete."""
+        if not self.complete:
+            for tile in tiles(operands[0].shape):
+                self.add([operand.rows(*tile) for operand in operands])
+            self._open = []
 
     def add(self, parts: Sequence[Tensor]) -> None:
         """Add the same part of all operands."""
@@ -199,9 +216,7 @@ def gram(operands: Sequence[Operand]) -> tuple[tuple[float, ...], ...]:
     ((5.0, 1.0), (1.0, 10.0))
     """
     sums = GramSum(operands)
-    if not sums.complete:
-        for tile in tiles(operands[0].shape):
-            sums.add([operand.rows(*tile) for operand in operands])
+    sums.finish(operands)
     return sums.matrix
 
 

@@ -47,7 +47,7 @@ def tiles(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """
     rows, columns = as_matrix(shape)
     step = max(1, TILE_ENTRIES // max(columns, 1))
-    for start in range(0, rows, step):
+    for start in range(0, rows if columns else 0, step):
         yield start, min(start + step, rows)
 
 

@@ -87,6 +87,7 @@ class TiledMerge:
                 Remembered(Rowwise(change.shape, (self._base, change), _plus))
                 for change in self._changes
             ]
+        self._sums = GramSum(self._operands)
         numbers = merge.settings, merge.per_source
         if merge.merged is not None:
             self._prepared, self.result = self._operands, merge.merged
@@ -94,21 +95,22 @@ class TiledMerge:
         self._prepared = prepare(
             method, self._operands, *numbers, merge.seed, merge.streams, merge.backend
         )
-        self.result = combine(method, self._prepared, *numbers, self._base, merge.backend)
+        sums = self._sums if method.prepare is None else None
+        self.result = combine(method, self._prepared, *numbers, self._base, merge.backend, sums)
 
     def parts(self) -> Iterator[Part]:
         """The merged tensor part by part; counts and sums are complete when all have been taken."""
         in_weights, resolves = self.merge.in_weights, self.merge.method.resolves_conflicts
         count = self.merge.backend.count
         self.counts = Counts(0, (0,) * len(self._changes), 0, 0, 0.0)
-        self._gram = GramSum(self._changes)
-        self._weight_gram = GramSum(self._operands) if in_weights else self._gram
+        self._weight_gram = self._sums if self._sums.complete else GramSum(self._operands)
+        self._gram = GramSum(self._changes) if in_weights else self._weight_gram
         for start, stop in tiles(self.result.shape):
             merged = self.result.rows(start, stop)
             changes = [change.rows(start, stop) for change in self._changes]
             left = changes if in_weights else [p.rows(start, stop) for p in self._prepared]
             self._gram.add(changes)
-            if in_weights:
+            if in_weights and not self._weight_gram.complete:
                 self._weight_gram.add([weight.rows(start, stop) for weight in self._operands])
             change, value = merged, merged
             if self._base is not None:

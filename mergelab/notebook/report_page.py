@@ -22,7 +22,7 @@ _STYLE = """
         --panel: #f4f5f7; --line: #d3d6da; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8ea; --faint: #a9b1b9; --page: #16191d; --panel: #22272d; --line: #434a52; } }
-body { margin: 0 auto; padding: 1.5rem; max-width: 62rem; background: var(--page);
+body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; background: var(--page);
        color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
@@ -31,7 +31,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; 
 dt { color: var(--faint); } dd { margin: 0; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 tbody th { white-space: nowrap !important; }
-thead th { white-space: normal !important; overflow-wrap: anywhere; min-width: 4.5rem; }
+thead th { white-space: normal !important; overflow-wrap: break-word; min-width: 5.5rem; }
 table { font-variant-numeric: tabular-nums; }
 tbody tr + tr { border-top: 1px solid var(--line); }
 figure { margin: 0 0 1rem; padding: .6rem; background: #ffffff; border: 1px solid var(--line);

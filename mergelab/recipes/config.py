@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from mergelab.checkpoints import Checkpoint
-from mergelab.checkpoints.checkpoint import read_json
+from mergelab.checkpoints.reading import read_json
 from mergelab.errors import UserError
 from mergelab.recipes.layout import Layout
 from mergelab.recipes.vocabulary import OutputTokens
@@ -69,7 +70,7 @@ def _special_tokens(tokenizer: Checkpoint) -> dict[str, Any]:
 def generation_config(skeleton: Checkpoint, tokens: OutputTokens) -> dict[str, Any] | None:
     """The output's generation_config.json, or None: the skeleton's, with the tokenizer's tokens."""
     path = skeleton.path / "generation_config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     config = read_json(path)
     if tokens.tokenizer is not skeleton:

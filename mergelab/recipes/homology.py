@@ -6,7 +6,7 @@ setting that differs and not the shape of some tensor.
 
 That a base is the ancestor shows in the weights. Independently trained matrices are at right
 angles: their cosine is 0 up to `1/sqrt(n)`, their distance sqrt(2) times their norm. Measured with
-`relation` on this course's base (cosine, relative distance): its four fine-tunes and a sum of two
+`relation` on this course's base (cosine, relative distance): its three fine-tunes and a sum of two
 at least .992, at most .12; random weights of the same size -.01, 1.41; its own neurons in another
 order .02, 1.38; noise of half its norm added .90, .50; noise of its full norm .71, .99; of three
 times its norm .32, 2.97. Fine-tunes of billion-parameter models move by a few hundredths. The line
@@ -60,9 +60,21 @@ def check_belong(members: Members) -> list[str]:
                 notes += _same_base(source, members.base)
             source.adapter.check_against(base)
         model = members.underlying(source)
+        _check_layers(model)
         if model is not members.skeleton:
             notes += _same_architecture(model, members.skeleton, bool(members.recipe.slices))
     return list(dict.fromkeys(notes))
+
+
+def _check_layers(model: Checkpoint) -> None:
+    """Refuse a model of which whole layers are missing."""
+    for key in _LAYERS:
+        said = setting(model.config, key)
+        if type(said) is int and 0 < model.layers < said:
+            raise UserError(
+                f"{model.path}: {key} is {said} in its config.json, but it has tensors of "
+                f"{model.layers} layers; download it again"
+            )
 
 
 def _same_base(source: Source, base: Checkpoint) -> list[str]:

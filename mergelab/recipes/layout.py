@@ -271,6 +271,12 @@ def _check_tensor(
             f"{model.path}: has no tensor '{name}', which another model of this merge has; "
             "only models of one architecture can be merged"
         )
+    mine, other = model.entry(name).dtype, like.entry(stored).dtype
+    if mine.is_floating_point != other.is_floating_point:
+        raise UserError(
+            f"{model.path}: '{name}' is stored as {str(mine).removeprefix('torch.')}, in "
+            f"{like.path} as {str(other).removeprefix('torch.')}; only floating point can be merged"
+        )
     mine, other = model.entry(name).shape, like.entry(stored).shape
     if mine != other and not (rows_may_differ and mine[1:] == other[1:]):
         raise UserError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mergelab.checkpoints.reading import read_text
 from mergelab.errors import UserError
 from mergelab.methods import REGISTRY
 from mergelab.recipes.suggestions import REFUSED, REFUSED_IN_SLICE, suggestion
@@ -28,6 +28,9 @@ from mergelab.recipes.tokenizer_setting import (
     TokenizerSetting,
     TokenSetting,
 )
+from mergelab.recipes.yaml_text import documents
+
+_LARGEST = 500_000  # bytes of a recipe
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -167,15 +170,15 @@ def _lift(value: Any, model: type[BaseModel]) -> Any:
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Raises `UserError`, one line, if it is not a valid one."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(Path(path), _LARGEST)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file; a recipe is YAML") from None
     try:
-        value, *more = list(yaml.load_all(text, Loader=_UniqueKeyLoader)) or [None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML, {_yaml_problem(error)}") from None
+        value, *more = documents(text) or [None]
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML, {error}") from None
     if more:
         raise UserError(
             f"{path}: holds {len(more) + 1} recipes, parted by '---' (mergekit-multi); write each "
@@ -245,26 +248,3 @@ def _fields_at(location: list[Any]) -> list[str]:
     }
     inner = next((name for name in reversed(names) if name in models), "")
     return list(models.get(inner, Recipe).model_fields)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' occurs twice", key_node.start_mark
-                )
-            seen.add(key) if isinstance(key, str) else None
-        return super().construct_mapping(node, deep)
-
-
-def _yaml_problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    problem = getattr(error, "problem", None) or error
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)

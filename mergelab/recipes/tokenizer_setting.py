@@ -87,4 +87,4 @@ class TokenizerSetting(Strict):
 
     source: Reference = "union"
     tokens: dict[str, TokenSetting] = Field(default_factory=dict)
-    pad_to_multiple_of: Annotated[int, Field(ge=1)] | None = None
+    pad_to_multiple_of: Annotated[int, Field(ge=1, le=2**20)] | None = None

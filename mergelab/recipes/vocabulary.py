@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from mergelab.checkpoints import Checkpoint
-from mergelab.checkpoints.vocabulary import Vocabulary, read_vocabulary, token_rows
+from mergelab.checkpoints.reading import read_bytes, read_json
+from mergelab.checkpoints.vocabulary import (
+    Vocabulary,
+    read_vocabulary,
+    token_rows,
+    tokenizer_files,
+)
 from mergelab.errors import UserError
 from mergelab.recipes.members import Members
 from mergelab.recipes.tokenizer_setting import TokenSetting
@@ -98,8 +104,10 @@ class _Tokens:
     def decide(self) -> OutputTokens:
         if self.setting is None:
             self._check_all_alike()
+            self._check_files(self.members.skeleton)
             return OutputTokens(self.members.skeleton, notes=tuple(self.notes))
         owner, text, tokens = self._tokenizer()
+        self._check_files(owner)
         participates = any(model is owner for _, model in self.models)
         rows = tokens.size
         if text is None and participates and not self.setting.pad_to_multiple_of:
@@ -118,6 +126,14 @@ class _Tokens:
 
     def _checkpoints(self) -> list[Checkpoint]:
         return list(dict.fromkeys(model for _, model in self.models))
+
+    def _check_files(self, owner: Checkpoint) -> None:
+        """Refuse damaged files before the merge, which copies them after it."""
+        for path in tokenizer_files(owner.path):
+            if path.name == "tokenizer.json":
+                self._read(owner)
+            elif path.suffix == ".json":
+                read_json(path)
 
     # Which tokens
 
@@ -179,7 +195,11 @@ class _Tokens:
     def _read(self, model: Checkpoint) -> Vocabulary | None:
         """A model's vocabulary; equal files are read once."""
         path = model.path / "tokenizer.json"
-        content = path.read_bytes() if path.exists() else str(model.path.resolve()).encode()
+        try:
+            there = path.exists()
+            content = read_bytes(path) if there else str(model.path.resolve()).encode()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         key = hashlib.blake2b(content).digest()
         if key not in self._known:
             found = read_vocabulary(model.path)

@@ -144,7 +144,11 @@ def test_ctrl_c_is_one_line(run_cli, tiny, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.input", interrupt)
-    assert run_cli("chat", tiny.base) == (130, "", "error: interrupted; nothing was written\n")
+    assert run_cli("chat", tiny.base) == (
+        130,
+        "",
+        "error: interrupted; nothing half-written is left\n",
+    )
 
 
 @pytest.mark.parametrize(

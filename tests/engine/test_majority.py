@@ -25,7 +25,7 @@ def test_a_draw_in_any_part_gets_the_sign_that_most_entries_of_the_tensor_elect(
             [{"density": 1.0, "weight": 1.0}] * 2,
         )
     )
-    merged = torch.cat([values for _, _, values in run.parts()])
+    merged = torch.cat([part.weights for part in run.parts()])
     expected = one.clone()
     expected[::7] = majority
     assert merged.equal(expected)

@@ -1,9 +1,8 @@
 """However a merge ends, its output is whole or not there, and the next run cleans up."""
 
 import json
-import os
-import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,35 +15,45 @@ from tiny_models import llama, save_adapter, save_model
 from mergelab import merge
 from mergelab.errors import UserError
 
-DRIVER = Path(__file__).parents[1] / "support" / "die_while_merging.py"
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    """A merge that takes some tenths of a second: a few megabytes in many tensors."""
+def larger(tmp_path_factory):
+    """A merge that takes some tenths of a second: a few megabytes in many tensors.
+
+    Two recipes, of a model and of an adapter.
+    """
     folder = tmp_path_factory.mktemp("larger")
     model = llama(0, hidden_size=128, intermediate_size=256, layers=6)
     base = save_model(model, folder / "base")
     adapters = [save_adapter(base, folder / f"a{i}", i) for i in range(3)]
-    written = {
-        "merge_method": "dare_ties",
-        "models": [{"model": str(adapter)} for adapter in adapters],
-        "parameters": {"density": 0.5},
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(written))
-    return folder / "recipe.yaml"
+    models = [{"model": str(adapter)} for adapter in adapters]
+    for name, written in {
+        "model": {"merge_method": "dare_ties", "parameters": {"density": 0.5}},
+        "adapter": {"merge_method": "linear", "output": "adapter"},
+    }.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**written, "models": models}))
+    return folder
 
 
-def die(recipe, folder, number, moments):
+@pytest.fixture(scope="module")
+def recipe(larger):
+    return larger / "model.yaml"
+
+
+def die(recipe, folder, number, how, count, seed=0):
+    """The children's moments, exit statuses and last words, and every kind of step there is."""
     done = subprocess.run(
-        [sys.executable, DRIVER, recipe, folder, str(int(number)), *map(str, moments)],
+        [sys.executable, SUPPORT / "die_while_merging.py", recipe, folder]
+        + [str(argument) for argument in (int(number), how, count, seed)],
         capture_output=True,
         text=True,
         check=True,
     )
     found = json.loads(done.stdout)
     assert found["whole"] == 0
-    return found["runs"]
+    return found["runs"], set(found["kinds"])
 
 
 def contents(folder):
@@ -55,55 +64,60 @@ def contents(folder):
     }
 
 
-def assert_whole_or_absent(folder, moments):
+def assert_whole_or_absent(folder, count):
+    """The numbers of the children that came to their end, whose output must be whole."""
     whole = contents(folder / "whole")
-    assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(whole)
-    finished = [m for m in moments if (folder / f"out-{m}").exists()]
-    for moment in finished:
-        assert contents(folder / f"out-{moment}") == whole
-        assert json.loads((folder / f"out-{moment}" / "merge_report.json").read_text())
+    finished = [i for i in range(count) if (folder / f"out-{i}").exists()]
+    for i in finished:
+        assert contents(folder / f"out-{i}") == whole
+        assert json.loads((folder / f"out-{i}" / "merge_report.json").read_text())
     return finished
 
 
-def moments_of(count, seed):
-    """Spread over a merge and a little beyond, each at random within its part."""
-    chance = random.Random(seed)
-    return [round((i + chance.random()) / count * 1.15, 4) for i in range(count)]
+STEPS = {"read", "create", "os.mkdir", "header", "write", "fsync", "os.rename"}
 
 
 @pytest.mark.parametrize(
-    "count", [6, pytest.param(20, marks=pytest.mark.slow)], ids=["6 moments", "20 moments"]
+    ("output", "how", "count"),
+    [
+        pytest.param("model", "clock", 20, marks=pytest.mark.slow),
+        ("model", "steps", 20),
+        ("adapter", "steps", 7),
+    ],
 )
-def test_kill_at_any_moment_leaves_a_whole_output_or_none(recipe, tmp_path, count):
-    moments = moments_of(count, seed=count)
-    runs = die(recipe, tmp_path, signal.SIGKILL, moments)
-    finished = assert_whole_or_absent(tmp_path, moments)
-    killed = [moment for moment, status, _ in runs if status == -signal.SIGKILL]
-    assert killed, "no run was ended before it was done"
-    assert set(moments) - set(killed) <= set(finished)
+def test_kill_at_any_moment_leaves_a_whole_output_or_none(larger, tmp_path, output, how, count):
+    recipe = larger / f"{output}.yaml"
+    runs, kinds = die(recipe, tmp_path, signal.SIGKILL, how, count, seed=count)
+    assert kinds == STEPS
+    shards = len(list((tmp_path / "whole").glob("*.safetensors")))
+    assert shards > 5 if output == "model" else shards == 1
+    finished = assert_whole_or_absent(tmp_path, count)
+    killed = [i for i, (_, status, _) in enumerate(runs) if status == -signal.SIGKILL]
+    assert set(range(count)) - set(killed) <= set(finished)
+    if how == "steps":
+        assert len(killed) == count
+    assert set(killed) - set(finished), "no run was ended before it was done"
     # what a killed run left goes with the next one under that name
-    for moment in killed:
-        if moment not in finished:
-            merge(recipe, tmp_path / f"out-{moment}")
-            assert contents(tmp_path / f"out-{moment}") == contents(tmp_path / "whole")
+    for i in set(killed) - set(finished):
+        merge(recipe, tmp_path / f"out-{i}", max_shard_bytes=400_000)
+        assert contents(tmp_path / f"out-{i}") == contents(tmp_path / "whole")
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("output", ["model", "adapter"])
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
 )
-def test_a_polite_end_leaves_nothing_behind_at_once(recipe, tmp_path, number, status):
-    moments = [0.2, 0.4, 0.6, 0.8]
-    runs = die(recipe, tmp_path, number, moments)
-    finished = assert_whole_or_absent(tmp_path, moments)
+def test_a_polite_end_leaves_nothing_behind_at_once(larger, tmp_path, output, number, status):
+    runs, _ = die(larger / f"{output}.yaml", tmp_path, number, "steps", 7)
+    finished = assert_whole_or_absent(tmp_path, 7)
     assert not list(tmp_path.glob(".*"))
-    ended = [run for run in runs if run[0] not in finished]
-    assert ended, "no run was ended before it was done"
-    for _, code, words in ended:
+    assert len(finished) < 3
+    for _, code, words in runs:
         assert code == status
         assert "Traceback" not in words
         if number == signal.SIGINT:
-            assert words == "error: interrupted; nothing was written\n"
+            assert words == "error: interrupted; nothing half-written is left\n"
 
 
 LIMITED = """
@@ -130,28 +144,40 @@ def test_a_file_that_cannot_grow_is_one_line_and_leaves_nothing(recipe, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [0, 50_000, 1_000_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(recipe, tmp_path, monkeypatch, after):
-    import errno
+def may_mount(folder):
+    """What a command begins with to be allowed to mount: nothing that others would see."""
+    for prefix in (
+        ["unshare", "--mount"],
+        ["unshare", "--mount", "--map-root-user"],
+        ["sudo", "--non-interactive", "--preserve-env", "unshare", "--mount"],
+    ):
+        if shutil.which(prefix[0]):
+            command = [*prefix, "mount", "-t", "tmpfs", "tmpfs", folder]
+            if subprocess.run(command, capture_output=True).returncode == 0:
+                return prefix
+    return None
 
-    real, written = os.pwrite, 0
 
-    def pwrite(descriptor, data, offset):
-        nonlocal written
-        written += len(data)
-        if written > after:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(descriptor, data, offset)
-
-    monkeypatch.setattr(os, "pwrite", pwrite)
-    with pytest.raises(UserError, match="the disk is full"):
-        merge(recipe, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("output", ["model", "adapter"])
+def test_a_disk_that_fills_up_at_any_part_is_one_line_and_stays_empty(larger, tmp_path, output):
+    prefix = may_mount(tmp_path)
+    how, words = ("mount", "the disk is full") if prefix else ("limit", "File too large")
+    command = [sys.executable, SUPPORT / "fill_disks.py", larger / f"{output}.yaml", tmp_path]
+    done = subprocess.run(
+        [*(prefix or []), *command, "5", how], capture_output=True, text=True, check=True
+    )
+    *small, enough = json.loads(done.stdout)
+    assert len(small) == (9 if prefix else 3)
+    for part, room, status, complaint, left in small:
+        assert (part, status, left) == (part, 2, []), (room, complaint)
+        assert complaint.startswith("error: ")
+        assert complaint.count("\n") == 1
+        assert words in complaint, part
+    assert (enough[2], enough[4]) == (0, ["out"]), enough
 
 
 def test_a_full_disk_while_the_tokenizer_is_copied_leaves_nothing(recipe, tmp_path, monkeypatch):
     import errno
-    import shutil
 
     def copyfile(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

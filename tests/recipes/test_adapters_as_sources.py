@@ -337,11 +337,11 @@ def bad_forms(tiny, tmp_path):
         ),
         "fewer layers than its config says": (
             {"merge_method": "linear", "models": [deep, shallow]},
-            ["shallow", "layers.3"],
+            ["shallow", "num_hidden_layers is 4", "3 layers"],
         ),
         "more layers than its config says": (
             {"merge_method": "linear", "models": [shallow, deep]},
-            ["more layers", "layers.3"],
+            ["shallow", "num_hidden_layers is 4", "3 layers"],
         ),
         "another architecture": (
             {"merge_method": "linear", "models": [second, {"model": str(architecture)}]},

@@ -75,7 +75,8 @@ def run(case: Case, tile: int, backend: Backend = TORCH) -> tuple[Tensor, TiledM
             assert part.start == next_row < part.stop
             whole[part.start : part.stop] = part.weights
             next_row = part.stop
-        assert next_row == as_matrix(shape)[0]
+        rows, columns = as_matrix(shape)
+        assert next_row == (rows if columns else 0)
     return whole.reshape(shape), merge
 
 

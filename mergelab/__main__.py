@@ -1,0 +1,5 @@
+"""`python -m mergelab` is the command `mergelab`."""
+
+from mergelab.cli import main
+
+main()
