@@ -294,3 +294,23 @@ def test_adapters_of_no_rank_and_of_more_than_the_matrix_has_are_merged(method, 
     assert bool(torch.isfinite(change).all())
     if all(ranks) or not any(ranks):  # beside nothing, some give nothing and some what there is
         assert bool(change.any()) == any(ranks)
+
+
+@pytest.mark.parametrize("method", list(REGISTRY))
+def test_adapters_whose_factors_are_zero_change_nothing(method):
+    declared = REGISTRY[method]
+    count = declared.max_sources or 2
+    zero = LowRank(torch.zeros(6, 2), torch.ones(2, 5))  # as LoRA starts: B is zero
+    own = {"weight": 1.0, "density": 0.7, "gamma": 0.1, "epsilon": 0.1}
+    base = torch.arange(30.0).reshape(6, 5)
+    streams = range(count) if declared.random else ()
+    merge = Merge(
+        declared, [zero] * count, {"t": 0.5}, [own] * count, InMemory(base), streams=streams
+    )
+    with tiles_of(7):
+        run = TiledMerge(merge)
+        weights = torch.cat([part.weights for part in run.parts()])
+    assert weights.equal(base)
+    assert run.counts.removed == (0,) * count
+    assert run.counts.conflicts == run.counts.resolved == 0
+    assert run.gram == ((0.0,) * count,) * count
