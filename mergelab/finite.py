@@ -56,7 +56,9 @@ def checked(operand: Operand, where: str) -> Operand:
         return Checked(operand, where)
     check(operand.b, where)
     check(operand.a, where)
-    largest = float(operand.b.abs().max()) * float(operand.a.abs().max()) * operand.a.shape[0]
+    if operand.rank == 0:
+        return operand
+    largest = float(operand.b.abs().max()) * float(operand.a.abs().max()) * operand.rank
     return operand if largest < torch.finfo(torch.float32).max else Checked(operand, where)
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from mergelab.checkpoints.reading import MAX_JSON, read_text
 from mergelab.errors import UserError
 
 FILE_NAME = "merge_report.json"
@@ -186,7 +187,7 @@ def load_report(folder: Path | str) -> MergeReport:
 
     path = Path(folder) / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MAX_JSON)
         data = json.loads(text)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -121,7 +121,7 @@ class _Passes:
             counts[0] = math.prod(operand.shape) if not upper else 0
             return counts
         for tile in tiles(operand.shape):
-            counts += self.setting.backend.digits(operand.rows(*tile), upper)
+            self.setting.backend.digits(operand.rows(*tile), upper, counts)
         return counts
 
 

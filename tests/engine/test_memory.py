@@ -51,6 +51,6 @@ def test_the_peak_is_that_of_a_part_and_nothing_is_written_but_the_output(
         shutil.rmtree(work)
     small, large = found["small"], found["large"]
     assert large.output_bytes > 8 * small.output_bytes
-    # the largest tensor alone takes 64 MiB in fp32; factors and Python's own ups and downs remain
-    assert large.peak_bytes - small.peak_bytes < 40 * MB, (small, large)
+    # less than the largest tensor, whole in fp32 and once, would take; factors remain
+    assert large.peak_bytes - small.peak_bytes < 64 * MB, (small, large)
     assert large.scratch_bytes < MB
