@@ -21,13 +21,16 @@ def output_config(skeleton: Checkpoint, layout: Layout, tokens: OutputTokens) ->
     """The output's config.json: the skeleton's, with the layers, tokens and head it really has.
 
     A list with one entry for each layer (`layer_types` and the like) is put together from the
-    lists of the models that the layers come from.
+    lists of the models that the layers come from. A model may store more layers than its config
+    counts (one that predicts several tokens ahead does); if none is added or left out, the count
+    stays.
     """
+    restacked = len(layout.origins) != skeleton.layers
     config = copy.deepcopy(dict(skeleton.config))
     text = config.get("text_config")
     for part in (config, text) if isinstance(text, dict) else (config,):
         for key, value in list(part.items()):
-            if key in _COUNTS:
+            if key in _COUNTS and restacked:
                 part[key] = len(layout.origins)
             elif key == "vocab_size" and tokens.rows is not None:
                 part[key] = tokens.rows.rows

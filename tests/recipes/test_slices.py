@@ -1,11 +1,13 @@
 """Slices with every method, lists of numbers over a slice, and what goes to an adapter."""
 
+import json
+
 import pytest
 import torch
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
-from tiny_models import weights
+from tiny_models import LAYERS, edit_json, weights
 
 from mergelab import merge
 from mergelab.errors import UserError
@@ -130,3 +132,16 @@ def test_passthrough_has_no_base_to_make_an_adapter_of(tiny):
     recipe = tiny.recipe("passthrough", "persona", output="adapter")
     with pytest.raises(UserError, match="an adapter is a change of a base"):
         make_plan(parse_recipe(recipe))
+
+
+def test_layers_that_the_config_does_not_count_stay_uncounted(tiny, tmp_path):
+    """As in models whose last layer predicts tokens further ahead."""
+    base = tiny.copy("base", tmp_path / "base")
+    first = tiny.copy("first", tmp_path / "first")
+    for folder in (base, first):
+        edit_json(folder / "config.json", num_hidden_layers=LAYERS - 1)
+    recipe = {"merge_method": "task_arithmetic", "models": [{"model": str(first)}]}
+    merge({**recipe, "base_model": str(base)}, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written["num_hidden_layers"] == LAYERS - 1
+    assert f"model.layers.{LAYERS - 1}.mlp.up_proj.weight" in weights(tmp_path / "out")
