@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
     "picture": ("Picture",),
