@@ -141,42 +141,42 @@ WRONG = (
         subtracts_first,
         "Your change was rounded to half precision: call `.float()` on both tensors before you "
         "subtract, and return float32.",
-        (0.6, 0.95),
+        (0.6, 0.97),
     ),
     Misconception(
         "converts to the base's dtype",
         in_the_bases_dtype,
         "You converted the fine-tuned weights to the dtype of the base: that rounds away part of "
         "what was learned; convert both to float32.",
-        (0.7, 0.95),
+        (0.7, 0.97),
     ),
     Misconception(
         "keeps what did not change",
         keeps_unchanged,
         "You kept tensors in which nothing changed: leave out a name if all of its differences are "
         "zero.",
-        (0.5, 0.9),
+        (0.5, 0.95),
     ),
     Misconception(
         "needs the same names",
         needs_the_same_names,
         "You look up a name that one of the two models does not have: skip a name unless both "
         "dicts hold it.",
-        (0.5, 0.9),
+        (0.5, 0.95),
     ),
     Misconception(
         "a missing tensor counts as zero",
         missing_is_zero,
         "You treated a missing tensor as zeros: then a whole weight looks like a change; leave out "
         "a name that only one model has.",
-        (0.5, 0.9),
+        (0.5, 0.95),
     ),
     Misconception(
         "looks at the sum of the changes",
         sum_tells_change,
         "You asked whether the sum of the changes is zero: +.1 and -.1 add up to zero, and yet "
         "both weights changed; ask whether any entry differs.",
-        (0.5, 0.95),
+        (0.5, 0.97),
     ),
     Misconception(
         "asks for a change in every entry",
@@ -249,7 +249,9 @@ VISIBLE = (
     ),
     Case("a change in one entry only", ({"w": t(1.0, 2.0, 3.0)}, {"w": t(1.0, 2.5, 3.0)})),
     Case("changes that add up to zero", ({"w": t(1.5, 2.5)}, {"w": t(2.0, 2.0)})),
-    Case("half precision", ({"w": t(2.015625, dtype=BF16)}, {"w": t(-2.03125, dtype=BF16)})),
+    Case(
+        "half precision", ({"w": t(2.015625, dtype=BF16)}, {"w": t(-2.03125, dtype=BF16)}), weight=3
+    ),
     Case("models of two dtypes", ({"w": t(1.001, 3.0)}, {"w": t(1.0, 2.0, dtype=BF16)})),
 )
 
@@ -290,8 +292,8 @@ def hidden(seed: str) -> list[Case]:
         Case("a name that the fine-tuned model lacks", ({"x": a}, {"x": b, "gone": d})),
         Case("a change in one entry only", ({"x": few, "y": c}, {"x": b, "y": d})),
         Case("changes that add up to zero", ({"x": balanced}, {"x": d})),
-        Case("half precision", far_apart(BF16, 8)),
-        Case("half precision", far_apart(FP16, 11)),
+        Case("half precision", far_apart(BF16, 8), weight=4),
+        Case("half precision", far_apart(FP16, 11), weight=4),
         Case("models of two dtypes", ({"x": g}, {"x": draw.distinct(5, 7, dtype=BF16)})),
         Case("models of two dtypes", ({"x": 1 + c / 4096}, {"x": torch.ones(9, dtype=FP16)})),
         Case("transposed matrices", ({"x": a.T}, {"x": b.T})),
