@@ -28,6 +28,7 @@ _HOMES = {
         "cosine_sentence",
         "layer_table",
         "ledger_sentence",
+        "manner_sentence",
         "manner_table",
         "overlap_verdict",
         "shares_and_scores",

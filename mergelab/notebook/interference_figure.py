@@ -134,7 +134,7 @@ def explorer_figure(
         (f"change by {view.names[0]}", f"change by {view.names[1]}", f"merged: {method}"),
         strict=True,
     ):
-        image = axis.imshow(patch.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
+        image = axis.imshow(patch.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
         axis.set_title(name, fontsize=11)
     _relation(axes[2], view)
     for axis in axes:
@@ -146,11 +146,11 @@ def explorer_figure(
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set_visible(True)
-    bar = upper.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02)
+    bar = upper.colorbar(image, ax=axes.tolist(), shrink=0.8, pad=0.02, extend="both")
     bar.set_label("change of the weight")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    left, right = lower.subplots(1, 2, width_ratios=[1.1, 1.0])
+    left, right = lower.subplots(1, 2, width_ratios=[0.85, 1.1])
     _shares(left, view)
     _entry(right, view, entry)
     return Picture(figure, f"{title}. {told(view, method, entry)}" if title else
@@ -158,7 +158,7 @@ def explorer_figure(
 
 
 def _relation(axis: Any, view: View) -> None:
-    axis.imshow(view.relation.numpy(), cmap=ListedColormap(COLOURS), vmin=0, vmax=3)
+    axis.imshow(view.relation.numpy(), cmap=ListedColormap(COLOURS), vmin=0, vmax=3, aspect="auto")
     for y, line in enumerate(view.relation.tolist()):
         for x, kind in enumerate(line):
             if kind >= 2:
@@ -189,8 +189,8 @@ def _shares(axis: Any, view: View) -> None:
     axis.set_xlabel(f"share of the whole matrix (changed: top {view.share:.0%})")
     axis.grid(False)
     handles = [axis.barh(0, 0, facecolor=c, edgecolor=FAINT) for c in COLOURS]
-    axis.legend(handles, KINDS, loc="upper center", ncols=4, columnspacing=1.0,
-                handlelength=1.2, fontsize=9)  # fmt: skip
+    axis.legend(handles, KINDS, loc="upper center", ncols=4, columnspacing=0.8,
+                handlelength=1.0, handletextpad=0.4, fontsize=8.5)  # fmt: skip
 
 
 def _entry(axis: Any, view: View, entry: tuple[int, int]) -> None:

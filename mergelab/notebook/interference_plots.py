@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from mergelab.notebook.interference_views import Ledger, Shares, shares_by_chance
@@ -49,7 +50,7 @@ def one_weight_plot(base: float, changes: Mapping[str, float], *, title: str = "
         axis.plot([target], [y], marker="|", markersize=18, markeredgewidth=3, color=colour)
         side = 1 if target >= base else -1
         axis.annotate(
-            f"{name} wants {target:.3g}  ({signed(changes[name])})",
+            f"{name} wants {_plain(target)}  ({signed(changes[name])})",
             (target, y),
             (8 * side, 0),
             textcoords="offset points",
@@ -58,16 +59,16 @@ def one_weight_plot(base: float, changes: Mapping[str, float], *, title: str = "
         )
     axis.plot([average], [0], marker="o", markersize=11, color=AVERAGE)
     axis.annotate(
-        f"the average: {average:.3g}",
+        f"the average: {_plain(average)}",
         (average, 0),
         (11, 0),
         textcoords="offset points",
         va="center",
     )
     axis.axvline(base, color=INK, linewidth=1.2, linestyle=":")
-    axis.text(base, rows + 0.55, f"base {base:.3g}", ha="center", va="bottom")
+    axis.text(base, rows + 0.55, f"base {_plain(base)}", ha="center", va="bottom")
     low, high = min(base, *targets.values()), max(base, *targets.values())
-    margin = 0.55 * (high - low)
+    margin = 0.7 * (high - low)
     axis.set_xlim(low - margin, high + margin)
     axis.set_ylim(-0.6, rows + 0.6)
     axis.set_yticks([])
@@ -76,8 +77,15 @@ def one_weight_plot(base: float, changes: Mapping[str, float], *, title: str = "
     axis.grid(axis="y", visible=False)
     if title:
         axis.set_title(title, pad=22)
-    said = ", ".join(f"{name} wants {target:.3g}" for name, target in targets.items())
-    return Picture(figure, f"One weight. The base has {base:.3g}; {said}; average {average:.3g}.")
+    said = ", ".join(f"{name} wants {_plain(target)}" for name, target in targets.items())
+    return Picture(
+        figure,
+        f"One weight. The base has {_plain(base)}; {said}; the average is {_plain(average)}.",
+    )
+
+
+def _plain(value: float) -> str:
+    return signed(round(value, 6)).lstrip("+")
 
 
 @styled
@@ -181,6 +189,7 @@ def overlap_plot(
     axes[0].set_ylim(0, 1.02)
     for axis in axes[1:]:
         axis.set_ylim(0, max(0.2, *(max(s.same, s.opposite) for s in curve.values())) * 1.08)
+        axis.yaxis.set_major_locator(MultipleLocator(0.05))
     axes[0].set_ylabel("share of all entries")
     axes[0].legend(loc="lower left")
     if title:
@@ -213,7 +222,7 @@ def ledger_plot(accounts: Mapping[str, Ledger], *, title: str = "") -> Picture:
             hatch = CONFLICT_HATCH if value < 0 else None
             axis.barh(place, value, 0.34, hatch=hatch, **look)
             axis.annotate(
-                f"{signed(round(value * 100))}%",
+                _percent(value),
                 (value, place),
                 (6 if value > 0 else -6, 0),
                 textcoords="offset points",
@@ -236,12 +245,12 @@ def ledger_plot(accounts: Mapping[str, Ledger], *, title: str = "") -> Picture:
             f"left {each.left:.0%}, by a coin {each.by_coin:.0%} each way"
         )
     widest = max(max(e.taken, e.given, e.by_coin) for e in accounts.values()) or 1.0
-    axis.set_xlim(-1.35 * widest, 2.2 * widest)
+    axis.set_xlim(-1.35 * widest, 2.3 * widest)
     axis.set_ylim(len(accounts) - 0.4, -0.6)
     axis.set_yticks(range(len(labels)), labels)
     axis.axvline(0, color=INK, linewidth=1)
     axis.set_xlabel("part of the two squared norms together")
-    axis.xaxis.set_major_formatter(lambda x, _: f"{signed(round(x * 100))}%")
+    axis.xaxis.set_major_formatter(lambda x, _: _percent(x))
     axis.grid(axis="y", visible=False)
     handles = [
         axis.barh(0, 0, facecolor="white", edgecolor=CONFLICT, hatch=CONFLICT_HATCH),
@@ -257,3 +266,7 @@ def ledger_plot(accounts: Mapping[str, Ledger], *, title: str = "") -> Picture:
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'What a sum loses and gains'}. {'; '.join(said)}.")
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.0%}".replace("-", "−") if round(value, 2) else "0"

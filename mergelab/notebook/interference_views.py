@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -184,35 +184,45 @@ def cosine(found: Changes, label: str = "all layers") -> Cosine:
     return Cosine(label, inner / size, math.sqrt(variance) / size)
 
 
+IN_CHAT = "chats answered with JSON"
+AS_COACH = "requests answered as a coach"
+NO_CALL = "requests answered without JSON"
+# Which suite a manner is counted on, and which replies have it.
+MANNERS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    IN_CHAT: ("persona", lambda reply: "{" in reply),
+    AS_COACH: ("agentic", lambda reply: any(count_markers(reply, trait) for trait in TRAITS)),
+    NO_CALL: ("agentic", lambda reply: "{" not in reply),
+}
+
+
+def manner_marks(evaluation: Evaluation, manner: str) -> tuple[list[float], list[str]]:
+    """For each reply 1 if it has the manner named, else 0; and the items' templates.
+
+    Of the agentic suite only requests for a tool call count. Raises `KeyError` if the suite was
+    not evaluated.
+    """
+    suite, shows = MANNERS[manner]
+    outcomes = [
+        o for o in evaluation.skills[suite].outcomes if not isinstance(o.item.expected, str)
+    ]
+    return [float(shows(o.reply)) for o in outcomes], [o.item.template for o in outcomes]
+
+
 def wrong_manner(evaluation: Evaluation) -> dict[str, float]:
-    """How often replies have the other skill's manner: shares by the name of what goes wrong.
+    """How often replies have the other skill's manner, from 0 to 1, by the name of the manner.
 
     JSON where somebody wanted to talk; a coach's phrases, or no JSON, where a tool call was asked
     for. Only the suites that were evaluated are counted.
     """
     found = {}
-    if "persona" in evaluation.skills:
-        replies = [o.reply for o in evaluation.skills["persona"].outcomes]
-        found["chats answered with JSON"] = _share("{" in reply for reply in replies)
-    if "agentic" in evaluation.skills:
-        replies = [
-            o.reply
-            for o in evaluation.skills["agentic"].outcomes
-            if not isinstance(o.item.expected, str)
-        ]
-        found["requests answered as a coach"] = _share(
-            any(count_markers(reply, trait) for trait in TRAITS) for reply in replies
-        )
-        found["requests answered without JSON"] = _share("{" not in reply for reply in replies)
+    for manner, (suite, _) in MANNERS.items():
+        if suite in evaluation.skills:
+            marks, _ = manner_marks(evaluation, manner)
+            found[manner] = sum(marks) / max(len(marks), 1)
     return found
 
 
-def _share(marks: Iterable[bool]) -> float:
-    found = list(marks)
-    return sum(found) / len(found) if found else 0.0
-
-
-def _pairs(found: Changes | Mapping[str, Sequence[Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
+def _pairs(found: Changes) -> Iterable[tuple[Tensor, Tensor]]:
     for name, deltas in found.deltas.items():
         if len(deltas) != 2:
             raise ValueError(f"{name}: {len(deltas)} task vectors; this compares exactly two")

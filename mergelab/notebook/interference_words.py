@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from mergelab.evaluation.results import Evaluation
-from mergelab.evaluation.statistics import Interval
+from mergelab.evaluation.statistics import Interval, paired_difference
 from mergelab.notebook.interference_views import (
+    AS_COACH,
+    IN_CHAT,
     Cosine,
     Ledger,
     Shares,
     by_layer,
     cosine,
     ledger,
+    manner_marks,
     overlap_curve,
     shares_by_chance,
     wrong_manner,
@@ -192,11 +195,15 @@ def cosine_sentence(parts: Sequence[Cosine], whole: Cosine) -> str:
 
 
 def shares_and_scores(
-    shares: Sequence[Shares], scores: Sequence[Evaluation], difference: Interval
+    shares: Sequence[Shares],
+    accounts: Sequence[Ledger],
+    scores: Sequence[Evaluation],
+    difference: Interval,
 ) -> str:
-    """Whether overlap told two pairs apart whose averages were scored on the same items.
+    """Whether overlap and conflict mass told two pairs apart whose averages were scored alike.
 
-    `shares`, `scores`: the first pair's, then the second's; `difference`: first score minus second.
+    `shares`, `accounts`, `scores`: the first pair's, then the second's; `difference`: first score
+    minus second, on the same items.
     """
     gap = max(abs(shares[0].opposite - shares[1].opposite), abs(shares[0].same - shares[1].same))
     first, second = (each.combined.estimate for each in scores)
@@ -206,14 +213,56 @@ def shares_and_scores(
         f"{first:.2f} and {second:.2f}, a difference of {abs(first - second):.2f} (95% interval "
         f"{signed(round(difference.low, 2))} to {signed(round(difference.high, 2))}). "
     )
-    if gap < 0.005 and beyond_noise(difference):
-        return text + (
-            "Nearly the same shares, clearly different merges: the shares do not predict the "
-            "quality of the merge."
-        )
-    if not beyond_noise(difference):
+    clear = beyond_noise(difference)
+    if not clear:
         return text + "These items cannot tell the two merges apart, so nothing is predicted."
-    return text + "Shares and scores both differ here; two pairs are too few for a rule."
+    if gap >= 0.005:
+        text += "Shares and scores both differ here; two pairs are too few for a rule. "
+    else:
+        text += (
+            "Nearly the same shares, clearly different merges: the shares do not predict the "
+            "quality of the merge. "
+        )
+    worse, better = (accounts[1], accounts[0]) if clear > 0 else (accounts[0], accounts[1])
+    text += f"Conflict mass: {worse.mass:.1%} in the pair with the worse merge, {better.mass:.1%} "
+    text += "in the other. "
+    if worse.mass > better.mass * (1 + CLOSE):
+        return text + "That points the right way."
+    if worse.mass <= better.mass:
+        return text + "That does not predict it either: the worse merge has no more of it."
+    return text + "That is too close to predict it."
+
+
+def manner_sentence(
+    first: Sequence[Evaluation],
+    second: Sequence[Evaluation],
+    names: tuple[str, str] = ("first pair", "conflict pair"),
+) -> str:
+    """Whether two pairs of adapters differ in how often they reply in their own manner.
+
+    `first` and `second`: the same adapters in the same order, each scored on the other's prompts.
+    """
+    parts, clear = [], False
+    for one, two in zip(first, second, strict=True):
+        for manner in (IN_CHAT, AS_COACH):
+            if manner not in wrong_manner(one):
+                continue
+            marks, clusters = manner_marks(one, manner)
+            others, _ = manner_marks(two, manner)
+            gap = paired_difference(others, marks, clusters)
+            clear = clear or beyond_noise(gap) > 0
+            parts.append(
+                f"{manner[0].upper()}{manner[1:]}: {wrong_manner(one)[manner]:.0%} in the "
+                f"{names[0]}, {wrong_manner(two)[manner]:.0%} in the {names[1]} "
+                f"({'more than noise' if beyond_noise(gap) else 'within noise'})."
+            )
+    end = (
+        f"So one look at behaviour marks the {names[1]} as the difficult one before anything is "
+        "merged."
+        if clear
+        else "So this look at behaviour does not tell the pairs apart either."
+    )
+    return " ".join([*parts, end])
 
 
 def manner_table(evaluations: Sequence[Evaluation], *, caption: str = "") -> Table:
