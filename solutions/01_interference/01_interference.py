@@ -56,6 +56,9 @@ from mergelab.evaluation.results import compare
 torch.set_num_threads(1)  # the model is small: sharing its work out costs more than it saves
 predictions = nb.Predictions()
 
+# The task vectors of two pairs of adapters: the first pair, and one that you meet in section 6.
+pair, conflict_pair = nb.changes(*nb.LOW), nb.changes(*nb.CONFLICT)
+
 # %% [markdown]
 # ## 1 ▸ One weight
 #
@@ -288,7 +291,6 @@ grade("interference/lora_delta", lora_delta, part="hidden")
 # And how many of its directions (singular values) are? First your function, then the tool.
 
 # %%
-pair = nb.changes("task_api_persona", "task_api_agentic")
 delta = pair.deltas["model.layers.1.mlp.down_proj.weight"][0]
 mine = nb.attempt(lora_delta, a, b, settings["lora_alpha"])
 if isinstance(mine, torch.Tensor) and mine.shape == delta.shape:
@@ -429,8 +431,8 @@ nb.explorer_figure(view, "average", (3, 3), title="Layer 1, query projection")
 # ## 6 Count, mass, and direction
 #
 # Counting treats a conflict between .08 and −.05 like one between .002 and −.001. In the ten
-# parameters, 6 of 10 entries have opposite signs. That sounds terrible. Yet three of the six are
-# tiny.
+# parameters, 6 of 10 entries have opposite signs. That sounds terrible. Yet in three of the six,
+# one side or both want next to nothing.
 #
 # The **conflict mass** weighs them. Where signs are opposite, a sum cancels the *smaller* of the
 # two magnitudes. (It takes as much away from the larger one; we count it once.) Add up what is
@@ -475,12 +477,11 @@ if isinstance(ten, float):
 
 # %% [markdown]
 # Next to the conflicts there are agreements. What opposite signs take away from a sum, equal signs
-# may give back. A ledger of the squared norm shows both sides. We add a second pair of adapters:
-# the **conflict pair** was also trained to answer some of the other one's prompts in its own
-# style, so there the two skills compete.
+# may give back. A ledger of the squared norm shows both sides. We add a second pair of adapters,
+# the **conflict pair**. Both were also trained to answer some of the other one's prompts in their
+# own style, so there the two skills compete.
 
 # %%
-conflict_pair = nb.changes(*nb.CONFLICT)
 accounts = {"first pair": nb.ledger(pair), "conflict pair": nb.ledger(conflict_pair)}
 nb.ledger_plot(accounts, title="What a sum of two task vectors loses and gains")
 
@@ -506,23 +507,34 @@ nb.Note(nb.cosine_sentence(cosines, nb.cosine(pair)))
 # %% [markdown]
 # ## 7 ▸ Does it predict the merge?
 #
-# Now the question that matters. We have two pairs. Put their shares side by side, then average each
-# pair (weights .5 and .5) and measure the merged model on 150 chats and 150 tool requests.
+# Now the question that matters. We have two pairs of adapters: the first pair, and the **conflict
+# pair**, whose adapters were also trained to answer some of the other one's prompts in their own
+# style. Put what their weights say side by side. (Section 6 explains the last columns: the
+# *conflict mass* is the share of all magnitudes that a sum cancels; a *cosine* of 0 is a right
+# angle. *Sizes* are the norms of the two task vectors.)
 
 # %%
-columns = ["", "same direction", "opposite", "conflict mass", "cosine"]
 hard_curve = nb.overlap_curve(conflict_pair, [0.2])
-rows = [
-    [name, f"{c[0.2].same:.1%}", f"{c[0.2].opposite:.1%}", f"{accounts[name].mass:.1%}",
-     f"{nb.cosine(found).value:+.3f}"]
-    for name, c, found in (
-        ("first pair", curve, pair), ("conflict pair", hard_curve, conflict_pair)
-    )
-]  # fmt: skip
-nb.Table(columns, rows, caption="Two pairs, top 20% of each tensor")
+rows = []
+for name, shares_of, found in (
+    ("first pair", curve, pair),
+    ("conflict pair", hard_curve, conflict_pair),
+):
+    here = shares_of[0.2]
+    sizes = [sum(d[i].square().sum() for d in found.deltas.values()) ** 0.5 for i in (0, 1)]
+    rows.append(
+        [name, f"{here.same:.1%}", f"{here.opposite:.1%}", f"{nb.ledger(found).mass:.1%}",
+         f"{nb.cosine(found).value:+.3f}", f"{sizes[0]:.1f} and {sizes[1]:.1f}"]
+    )  # fmt: skip
+nb.Table(
+    ["", "same direction", "opposite", "conflict mass", "cosine", "sizes (persona, agentic)"],
+    rows,
+    caption="Two pairs, top 20% of each tensor",
+)
 
 # %% [markdown]
-# What do you expect of the averages?
+# We average each pair (weights .5 and .5) and measure the merged model on 150 chats and 150 tool
+# requests. What do you expect?
 
 # %%
 predictions.choice(
@@ -542,15 +554,18 @@ display(predictions.reveal("better average", answer))
 nb.scores_table(averages)
 
 # %%
-nb.Note(nb.shares_and_scores([curve[0.2], hard_curve[0.2]], list(accounts.values()), averages, gap))
+nb.Note(
+    nb.shares_and_scores(
+        [curve[0.2], hard_curve[0.2]], [nb.ledger(pair), nb.ledger(conflict_pair)], averages, gap
+    )
+)
 
 # %% [markdown]
 # ### ▸ A first look at behaviour
 #
-# The weights did not tell the pairs apart. Does anything, *before* we merge? Ask each adapter the
-# prompts that are the **other** one's business. Does the agentic adapter answer a chat with JSON?
-# Does the persona adapter answer a tool request like a coach? There, and only there, the two skills
-# will compete.
+# Is there anything else to look at *before* a merge? Ask each adapter the prompts that are the
+# **other** one's business. Does the agentic adapter answer a chat with JSON? Does the persona
+# adapter answer a tool request like a coach? On such prompts the two skills compete.
 
 # %%
 predictions.range("chats that agentic of the conflict pair answers with JSON, in percent",
@@ -578,15 +593,16 @@ nb.Note(nb.manner_sentence(alone[:2], alone[2:]))
 #
 # Keep three questions apart. The **count** says how *often* two adapters oppose each other, the
 # **mass** says how *much* that is, and only **behaviour** says whether it *matters*. Two pairs are
-# not a proof. But one pair is enough to test a rule such as "few conflicts, so the merge will be
-# good".
+# not a proof, and these two differ in more than their conflicts, as the column of sizes shows. But
+# they are enough to test a rule such as "few conflicts, so the merge will be good".
 
 # %% [markdown]
 # ## 8 Outlook: the same ten parameters, five methods
 #
 # What will the methods of the next lessons do to the ten parameters? The tool can say it already.
-# Copy the two rows that you know, and leave the others for their lessons: each takes one of them
-# apart by hand. (TIES and DARE keep 50% here; DARE with seed 0.)
+# You know the average already; each of the next lessons takes one of the other rows apart by hand.
+# Copy the table into your notes and leave room beside it. (TIES and DARE keep 50% here; DARE with
+# seed 0.)
 
 # %%
 nb.ten_table(nb.merged_by_each(*nb.ten_parameters(), density=0.5, seed=0))
@@ -597,7 +613,7 @@ nb.ten_table(nb.merged_by_each(*nb.ten_parameters(), density=0.5, seed=0))
 # - The *sum* is twice the average everywhere. When is more better? (Lesson 2)
 # - *SLERP* is a little larger than the average, at every entry by the same factor. Why? (Lesson 3)
 # - Entry 1: *TIES* gives persona all it wanted, and agentic nothing. Who decides that? (Lesson 4)
-# - Entry 8: *DARE* doubles a change. Why would that be right on average? (Lesson 5)
+# - Entry 8: *DARE* doubles what it keeps. Why would that be right on average? (Lesson 5)
 
 # %% [markdown]
 # ## In your own words · 5 points · read by a person
