@@ -91,10 +91,15 @@ class InterferenceExplorer(widgets.VBox):
     def _fit(self, change: Any = None) -> None:
         """Let rows and columns end where the matrix does."""
         first, _ = self._matrices()[self.matrix.value]
+        # A smaller end moves a slider at once: nothing is drawn until both fit.
+        self.fitting = True
         self.row.max, self.column.max = (min(PATCH, size) for size in first.shape)
+        self.fitting = False
         self._redraw()
 
     def _redraw(self, change: Any = None) -> None:
+        if self.fitting:
+            return
         entry = (self.row.value - 1, self.column.value - 1)
         title = f"{self.layer.value}, {self.matrix.value}"
         picture = explorer_figure(self.view(), self.method.value, entry, title)
