@@ -691,6 +691,10 @@ predictions.calibration()
 #
 # **Go further**
 #
+# - *A ladder of pairs:* more pairs ship, trained alike but for the share of prompts that each
+#   adapter answers in its own style: `task_api_persona_own02` with `task_api_agentic_own02` (2%),
+#   and `_own05`, `_own10`. Fill one table: overlap and conflict mass, the manner of each adapter on
+#   the other's prompts, the score of the average. Which column follows the score?
 # - *Chance, by experiment:* shuffle the entries of one task vector (`torch.randperm`) and draw the
 #   curves of section 5 again. What moves?
 # - *Another granularity:* which matrices have the largest conflict mass, attention or MLP? Does it
