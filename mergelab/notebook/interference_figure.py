@@ -49,6 +49,7 @@ def merged_by_each(
     The average (linear .5/.5), the sum (task arithmetic), SLERP at t = .5, TIES at `density`, and
     DARE: each keeps a random share `density`, enlarges it, and the two are added up.
 
+    >>> import torch
     >>> merged = merged_by_each(torch.tensor([0.08]), torch.tensor([-0.05]), density=1.0)
     >>> {name: round(float(value), 3) for name, value in merged.items()}
     {'average': 0.015, 'sum': 0.03, 'SLERP': 0.015, 'TIES': 0.08, 'DARE': 0.03}
@@ -89,6 +90,7 @@ def look(
 ) -> View:
     """The top left patch of two matrices of one shape, all ranks and merges taken over the whole.
 
+    >>> import torch
     >>> view = look(torch.tensor([[3.0, 1.0]]), torch.tensor([[-2.0, 0.5]]), share=0.5)
     >>> [KINDS[int(kind)] for kind in view.relation[0]]
     ['opposite', 'neither']
@@ -227,6 +229,7 @@ def _entry(axis: Any, view: View, entry: tuple[int, int]) -> None:
 def told(view: View, method: str, entry: tuple[int, int]) -> str:
     """What the figure shows, in words.
 
+    >>> import torch
     >>> view = look(torch.tensor([[0.08]]), torch.tensor([[-0.05]]), share=1.0)
     >>> print(told(view, "average", (0, 0)))
     Top 100% counts as changed. Whole matrix: neither 0%, one only 0%, same direction 0%, opposite
