@@ -1,4 +1,4 @@
-"""Models as plain dicts of tensors: to talk to, to score, to walk between, and some that do not fit.
+"""Models as plain dicts of tensors: to talk to, to score, to walk between; and some that misfit.
 
 The first lesson works on whole models by name of tensor. These helpers turn a shipped model into
 such a dict and a dict back into something that answers; all of them are for small models.
@@ -109,7 +109,8 @@ def talk_to(state: Any, prompts: Sequence[str], *, caption: str = "") -> Table |
     """The replies of a model that a learner's function made; a sentence if it is not one yet.
 
     >>> talk_to({"w": torch.ones(2)}, ["Hello"])
-    This is not a whole model yet: ... Repair your function, run its check, then run this cell again.
+    This is not a whole model yet: ... Repair your function, run its check, then run this cell
+    again.
     """
     if state is None:  # `attempt` has said why
         return None

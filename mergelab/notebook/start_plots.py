@@ -1,4 +1,4 @@
-"""The figures of the first lesson: what a task vector is for, the line between two models, the spine."""
+"""The figures of the first lesson: task vectors, the line between two models, the spine."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def arrows_plot() -> Picture:
         (2.0, -0.02, "+ persona: gain a skill", "left", persona),
         (-0.08, 1.45, "+ agentic: gain another", "right", INK),
         (-1.7, -0.02, "− persona: forget it", "center", persona),
-        (middle[0] + 0.13, middle[1] - 0.12, "average of the two: half of each", "left", INK),
+        (middle[0] - 0.15, middle[1] + 0.28, "average:\nhalf of each", "right", INK),
         (total[0] - 0.13, total[1] + 0.12, "sum: all of both", "right", INK),
     ]
     for x, y, text, side, colour in texts:
@@ -142,7 +142,7 @@ def line_plot(
 
 @styled
 def spine_plot() -> Picture:
-    """The four families of methods on the spine of the course: what each does about interference."""
+    """The spine of the course: what four families of methods do about interference."""
     figure = new_figure(9.4, 3.0)
     panels = figure.subplots(1, 4)
     titles = (
