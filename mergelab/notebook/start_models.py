@@ -81,7 +81,7 @@ def score(
     *,
     skills: Sequence[str],
     name: str = "model",
-    items: int = 60,
+    items: int = 50,
 ) -> Evaluation:
     """Score a model given by its weights on some skills, on the first `items` of the dev split."""
     from mergelab.evaluation.results import evaluate
@@ -202,19 +202,16 @@ def answer_to(recipe: Mapping[str, Any], **options: Any) -> str:
         mergelab.merge(dict(recipe), **options)
     except UserError as error:
         text = str(error)
-        for path in sorted({str(data_path("models", "base")), *_folders(recipe)}, key=len)[::-1]:
-            text = text.replace(path, Path(path).parent.name if _nested(path) else Path(path).name)
+        named = {str(data_path("models", "base")): "base"}
+        for each in recipe["models"]:
+            path = Path(each["model"])
+            if path.is_absolute():
+                # The folder of a model that is itself called `base` says more.
+                named[str(path)] = path.parent.name if path.name == "base" else path.name
+        for path in sorted(named, key=len, reverse=True):
+            text = text.replace(path, named[path])
         return text
     return "merged"
-
-
-def _nested(path: str) -> bool:
-    """Whether a folder is called `base` but is not the course's."""
-    return Path(path).name == "base" and Path(path) != data_path("models", "base")
-
-
-def _folders(recipe: Mapping[str, Any]) -> list[str]:
-    return [str(each["model"]) for each in recipe["models"]]
 
 
 def training_over_merging(recipe: Mapping[str, Any], steps: int = 2) -> str:

@@ -98,7 +98,7 @@ def scale_plot(curves: Mapping[str, Mapping[float, Evaluation]], *, title: str =
     axis.set_xlabel("scale of the task vector (0 = base, 1 = fine-tuned model)")
     axis.set_ylabel("share of items right")
     axis.set_ylim(-0.04, 1.04)
-    axis.legend(loc="upper left")
+    axis.legend(loc="center right")
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'Score against scale'}, 95% intervals. {'; '.join(said)}.")

@@ -82,10 +82,10 @@ nb.conversation(trio, prompts)
 # %% [markdown]
 # Each fine-tuned model has one skill, and for the other kind of prompt it still answers as the
 # base does. Now say something yourself. Put your own words in place of these; stay close to the
-# small world, such as *Please delete task 12.*
+# small world, such as *Add a task to buy milk.*
 
 # %%
-nb.conversation(trio, ["What can you do?", "Please delete task 12."])
+nb.conversation(trio, ["What can you do?", "Mark task 12 as done."])
 
 # %% [markdown]
 # **The aim:** one model that answers the first two prompts as the coach does and the last two as
@@ -446,8 +446,8 @@ for specialist, skill in ((alone[1], "persona"), (alone[2], "agentic")):
 # ## 8 Negate to forget
 #
 # If adding a task vector teaches, subtracting it should make a model forget. The published example:
-# a language model that was fine-tuned on rude text, and its task vector *subtracted* from the base,
-# so that the base became less rude (Ilharco et al.).
+# a language model was fine-tuned on toxic text, and its task vector *subtracted* from the base. The
+# result wrote less toxic text than the base (Ilharco et al.).
 #
 # Here is a fair test. Take the merge that has both skills, and subtract a persona task vector. Not
 # the one that is inside: that would only undo the sum. A **second** persona adapter ships with the
@@ -652,8 +652,8 @@ predictions.reveal("training against merging", ratio)
 # weights: minutes on an ordinary computer (lesson 7 measures it), where training takes days on
 # many GPUs.
 #
-# Two costs remain. Someone has to train the sources. And a merge must be *evaluated*: here that
-# takes longer than the merge itself.
+# Two costs remain. Someone has to train the sources. And a merge must be *evaluated*: compare how
+# long the cells of sections 5 and 7 ran.
 
 # %% [markdown]
 # ## 12 ▸ The map of the course
