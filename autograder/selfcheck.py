@@ -127,7 +127,7 @@ def run_checks(
 def working_cells(notebook: NotebookNode) -> list[str]:
     """The sources of the code cells that are not grade cells."""
     return [
-        cell.source
+        "".join(cell.source)  # in a file as written a source is a list of lines
         for cell in notebook.cells
         if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("grade")
     ]

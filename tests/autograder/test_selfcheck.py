@@ -90,8 +90,8 @@ def test_demonstrations_do_not_run_and_a_broken_cell_costs_only_what_it_defines(
 
 
 def test_a_cell_that_stops_and_a_function_that_is_gone_are_named(course):
-    failing = "limit = 1 / 0\n" + SOLUTIONS["trim"].replace(
-        "how_many = max", "how_many = limit or max"
+    failing = "least = 1 / 0\n" + SOLUTIONS["trim"].replace(
+        "how_many = max", "how_many = least or max"
     )
     work(course, {"trim": failing, "elect_sign": "# nothing here"})
     found = check_lesson(course, "90_small")
