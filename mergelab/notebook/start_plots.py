@@ -98,7 +98,7 @@ def scale_plot(curves: Mapping[str, Mapping[float, Evaluation]], *, title: str =
     axis.set_xlabel("scale of the task vector (0 = base, 1 = fine-tuned model)")
     axis.set_ylabel("share of items right")
     axis.set_ylim(-0.04, 1.04)
-    axis.legend(loc="center right")
+    axis.legend(loc="center right", frameon=True, edgecolor="none", framealpha=1)
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'Score against scale'}, 95% intervals. {'; '.join(said)}.")
@@ -134,7 +134,7 @@ def line_plot(
     axis.set_xlabel("way from the first model (0) to the second (1)")
     axis.set_ylabel(f"{skill}: share of items right")
     axis.set_ylim(-0.04, 1.04)
-    axis.legend(loc="center", bbox_to_anchor=(0.5, 0.5), facecolor="white", framealpha=0.9)
+    axis.legend(loc="center")
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'Along a line'}, 95% intervals. {'; '.join(said)}.")
