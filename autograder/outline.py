@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.checking import parse_call
 from autograder.courses import Course
+from autograder.grade_cell import parse_call
 
 _ROW = re.compile(r"^\|\s*\*\*(.+?)\*\*\s*\|\s*(.+?)\s*\|\s*$", re.MULTILINE)
 _STATEMENT = re.compile(
