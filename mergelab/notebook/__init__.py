@@ -21,6 +21,8 @@ _HOMES = {
         "barrier_sentence",
         "cancelled",
         "dominated_sentence",
+        "one_skill",
+        "plateau_sentence",
         "tenable_sentence",
     ),
     "picture": ("Picture",),

@@ -86,7 +86,7 @@ def plane_plot(
     axis.set_aspect("equal")
     axis.set_xlabel("change of the weights (norm), along the first adapter's direction")
     axis.set_ylabel("at right angles to it")
-    axis.legend(loc="upper right", bbox_to_anchor=(1.0, 0.52))
+    figure.legend(loc="outside lower center", ncols=2)
     if title:
         axis.set_title(title)
     return Picture(

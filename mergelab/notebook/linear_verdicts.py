@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from mergelab.evaluation.results import Evaluation
+from mergelab.evaluation.results import Evaluation, compare
 from mergelab.notebook.linear_loss import barrier
+from mergelab.notebook.verdicts import beyond_noise
 from mergelab.notebook.weights import Changes
 
 
@@ -56,6 +58,23 @@ def dominated_sentence(measured: Mapping[float, Evaluation], at: float) -> str:
         f"At alpha {at:g} {winner} scores {now:.2f} (its adapter alone {pure:.2f}), and "
         f"{loser} {left:.2f} of {had:.2f}: {verdict}."
     )
+
+
+def plateau_sentence(measured: Mapping[float, Evaluation]) -> str:
+    """The best place on a lambda line, and the places that are not worse by more than noise."""
+    best = max(sorted(measured), key=lambda x: measured[x].combined.estimate)
+    level = [
+        f"{x:g}"
+        for x in sorted(measured)
+        if x != best and not beyond_noise(compare(measured[x], measured[best])["combined"])
+    ]
+    others = f"not worse by more than noise: {', '.join(level)}" if level else "the rest are worse"
+    return f"Best of those tried is lambda {best:g}; {others}."
+
+
+def one_skill(evaluation: Evaluation, skill: str) -> Evaluation:
+    """An evaluation of one of its skills alone, to compare with what was asked nothing else."""
+    return replace(evaluation, skills={skill: evaluation.skills[skill]})
 
 
 def barrier_sentence(title: str, losses: Mapping[float, Mapping[str, float]]) -> str:

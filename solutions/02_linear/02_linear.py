@@ -22,7 +22,7 @@
 # | **Time** | about 50 minutes, 20 of them for the four exercises |
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). |
-# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the picture, the average, the alpha line, the lambda line, when to use what. They use no exercise. |
+# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the picture, the average, ten parameters, the two lines, the explorer, when to use what. Skip the exercises in them, nothing else needs them. |
 #
 # **When you have finished, you can**
 #
@@ -41,11 +41,9 @@
 # merge is what every other method must beat.
 
 # %%
-import torch
-
-# %%
 from functools import partial
 
+import torch
 from IPython.display import display
 
 import mergelab
@@ -56,7 +54,7 @@ from mergelab.evaluation.results import compare
 
 torch.set_num_threads(1)  # the model is small: sharing its work out costs more than it saves
 predictions = nb.Predictions()
-measure = partial(nb.measure, items=120)  # merge, then 120 prompts for each skill
+measure = partial(nb.measure, items=100)  # merge, then 100 prompts for each skill
 
 # %% [markdown]
 # ## 1 ▸ A picture first
@@ -199,20 +197,23 @@ by_tool = {
     "sum": methods.task_arithmetic(ten),
     "persona − agentic": methods.task_arithmetic(ten, [1.0, -1.0]),
 }
-rows = [[name, *(f"{v:+.4g}" for v in row.tolist())] for name, row in by_tool.items()]
+rows = [
+    [name, *(f"{v:+.4g}".replace("-", "−") for v in row.tolist())] for name, row in by_tool.items()
+]
 nb.Table(["entry", *range(1, 11)], rows)
 
 # %% [markdown]
 # ## 4 ▸ The alpha line
 #
 # Two suites test the two skills. Scores are strict: a reply is right in every part, or it is wrong.
-# *Combined* is the mean of both. We use 120 prompts a suite of the **dev** split, the one for
+# *Combined* is the mean of both. We use 100 prompts a suite of the **dev** split, the one for
 # making choices. Every score has a 95% interval: the range that fits the data. Differences smaller
 # than that may be luck.
 #
-# Alone, persona is right on nearly all its prompts and on no request for a tool call. What will the
-# plain average score on the persona suite? And what is left of persona at alpha .8, with 80% of the
-# weight on agentic? Write ranges in which you expect the answers four times out of five.
+# Alone, persona is right on 95% of its own prompts and on no request for a tool call (test split,
+# `data/tables/overview.csv`, made by `mergelab tables`). What will the plain average score on the
+# persona suite? And what is left of persona at alpha .8, with 80% of the weight on agentic? Write
+# ranges in which you expect the answers four times out of five.
 
 # %%
 predictions.range("persona score of the plain average", low=None, high=None)
@@ -276,8 +277,9 @@ nb.Note(nb.density_verdict(alpha, published))
 # - The published source gives the average two different scores, .878 in one table and .867 in the
 #   other. With 50 prompts a suite, chance alone moves the mean of two suites by about .03, so both
 #   can be honest. But then .851 and .859 cannot be told from .878 either.
-# - The published scores hardly depend on alpha. If yours do, ask what differs: the models. Ours are
-#   small and each skill needs its change at nearly full strength. Section 6 looks into that.
+# - Compare the *spread*, too: how much the published scores change from .3 to .7, and how much ours
+#   do. Where the spread is large, a skill depends on how much of its change is left. Section 6 looks
+#   into that.
 
 # %% [markdown]
 # ## 5 What lies between: the loss along the line
@@ -327,9 +329,9 @@ nb.Note(
 
 # %% [markdown]
 # Now compare the left panel with the plot in section 4. Look at the persona curve at .5 in both. A
-# small rise of the loss per token can cost many points of a strict score: a reply has some twenty
-# tokens, and one wrong token is enough. So the loss says "is there a barrier?", and the score says
-# "can I use it?". They are different questions.
+# small rise of the loss can cost many points of a strict score, because one wrong token is enough. If
+# each of twenty tokens is right with a chance of 98%, the whole reply is right with a chance of
+# .98²⁰ = 67%. So the loss answers "is there a barrier?", and the score answers "can I use it?".
 #
 # ### Soups
 #
@@ -349,7 +351,8 @@ soup = [
     measure(name, nb.recipe("linear", cousins, weights=weights), **only_persona)[0]
     for name, weights in (("first persona", (1, 0)), ("second persona", (0, 1)), ("soup", (1, 1)))
 ]
-display(nb.scores_table(soup))
+rows = [[each.model, each.skills["persona"].rate] for each in soup]
+display(nb.Table(["", "persona score, 95% interval"], rows))
 best = max(soup[:2], key=lambda each: each.combined.estimate)
 nb.Note(nb.difference_sentence("the soup", best.model, compare(soup[2], best)["persona"]))
 
@@ -416,12 +419,8 @@ nb.line_plot(lam, knob="lambda: scale of the sum", title="First pair: both skill
 nb.sweep_table(lam, lam_size, knob="lambda")
 
 # %%
-flat = [
-    x for x in sorted(lam)
-    if not nb.beyond_noise(compare(lam[x], lam[best_lam])["combined"])
-]  # fmt: skip
 display(nb.Note(
-    f"Best at lambda {best_lam:g}. Not worse by more than noise: {', '.join(f'{x:g}' for x in flat)}. "
+    nb.plateau_sentence(lam) + " "
     + nb.difference_sentence(f"lambda {best_lam:g}", "the average",
                              compare(lam[best_lam], average)["combined"])
 ))  # fmt: skip
@@ -451,6 +450,10 @@ for n in (1, 2, 4):
 nb.Table(["models averaged", "of each change", "size measured", "1/√N"], rows)
 
 # %% [markdown]
+# A measured size well above 1/√N means that task vectors are related. The four are two pairs that
+# learned the same two skills, so some of that is to be expected in the last row.
+
+# %% [markdown]
 # Size is one thing, skill another. Two causes could make a skill fail in the average: its own change
 # is only half as strong, or the other adapter disturbs it. They can be told apart: scale one adapter
 # **by itself**, with no other in the merge. What is lost there is lost to the scale alone.
@@ -461,25 +464,26 @@ nb.Table(["models averaged", "of each change", "size measured", "1/√N"], rows)
 predictions.choice("takes more of persona in the average", None, among=("half strength", "the other adapter"))
 
 # %%
-alone = {"persona": {}, "agentic": {}}
+alone, by_itself = {"persona": {}, "agentic": {}}, {}
 for skill, points in alone.items():
     for x in (0.3, 0.5, 0.7):
-        by_itself = nb.recipe("task_arithmetic", (f"task_api_{skill}",), **{"lambda": x})
-        scores, _ = measure(f"{skill} at {x}", by_itself, skills=(skill,))
-        points[x] = scores.skills[skill].rate
+        scaled = nb.recipe("task_arithmetic", (f"task_api_{skill}",), **{"lambda": x})
+        scores, _ = measure(f"{skill} at {x}", scaled, skills=(skill,))
+        points[x], by_itself[skill, x] = scores.skills[skill].rate, scores
     points[1.0] = alpha[0.0 if skill == "persona" else 1.0].skills[skill].rate
 nb.scale_plot(alone, lam)
 
 # %%
-full, half = (alone["persona"][x].estimate for x in (1.0, 0.5))
-together = average.skills["persona"].rate.estimate
-by_scale, by_other = full - half, half - together
-larger = "half strength" if by_scale > by_other else "the other adapter"
+full = nb.one_skill(alpha[0.0], "persona")
+half = by_itself["persona", 0.5]
+together = nb.one_skill(average, "persona")
+by_scale, by_other = compare(half, full)["persona"], compare(together, half)["persona"]
+larger = "half strength" if by_scale.estimate < by_other.estimate else "the other adapter"
 display(predictions.reveal("takes more of persona in the average", larger))
 nb.Note(
-    f"Persona alone at full strength {full:.2f}, alone at half strength {half:.2f}, in the average "
-    f"{together:.2f}. Half strength costs {by_scale:.2f}; the other adapter "
-    + (f"costs another {by_other:.2f}." if by_other > 0 else f"gives {-by_other:.2f} back.")
+    nb.difference_sentence("persona at half strength", "at full strength, both alone", by_scale)
+    + " Now the other adapter comes in: "
+    + nb.difference_sentence("persona in the average", "alone at half strength", by_other)
 )
 
 # %% [markdown]
@@ -705,13 +709,15 @@ nb.Note(
     + " Inside the conflict pair: "
     + nb.difference_sentence(f"lambda {best_hard:g}", "the average",
                              compare(hard[best_hard], hard[0.5])["combined"])
+    + " First pair: " + nb.plateau_sentence(lam)
+    + " Conflict pair: " + nb.plateau_sentence(hard)
 )  # fmt: skip
 
 # %% [markdown]
-# Scale and conflict are two different things. The right lambda repairs what dilution has taken.
-# What is still missing after that, in the second row of the table, is the part that a linear merge
-# cannot repair. Compare also how wide the plateau is in the two plots: with conflicts, lambda has
-# less room.
+# Scale and conflict are two different things. A better lambda gives back what dilution has taken.
+# What is still missing after that, in the second row of the table, is not a matter of one common
+# scale: it is what lessons 3 to 5 work on. Compare also how wide the flat part is in the two plots.
+# How much room does lambda have with conflicts, and without?
 
 # %% [markdown]
 # ## 11 ▸ Strengths, weaknesses, and when
