@@ -81,7 +81,7 @@ def plane_plot(
         axis.annotate(text, spot, offset, textcoords="offset points",
                       ha="right" if text == "base" else "left")  # fmt: skip
     reach = max(corner)
-    axis.set_xlim(min(0.0, ends[1][0]) - 0.28 * reach, 1.75 * reach)
+    axis.set_xlim(min(0.0, ends[1][0]) - 0.4 * reach, 1.75 * reach)
     axis.set_ylim(-0.16 * reach, 1.22 * reach)
     axis.set_aspect("equal")
     axis.set_xlabel("change of the weights (norm), along the first adapter's direction")

@@ -481,9 +481,9 @@ by_scale, by_other = compare(half, full)["persona"], compare(together, half)["pe
 larger = "half strength" if by_scale.estimate < by_other.estimate else "the other adapter"
 display(predictions.reveal("takes more of persona in the average", larger))
 nb.Note(
-    nb.difference_sentence("persona at half strength", "at full strength, both alone", by_scale)
+    nb.difference_sentence("half strength, alone,", "full strength, alone,", by_scale)
     + " Now the other adapter comes in: "
-    + nb.difference_sentence("persona in the average", "alone at half strength", by_other)
+    + nb.difference_sentence("persona in the average", "half strength, alone,", by_other)
 )
 
 # %% [markdown]
@@ -704,7 +704,7 @@ rows = [
 ]
 display(nb.Table(["", "average", "best lambda", "combined there"], rows))
 nb.Note(
-    nb.difference_sentence("conflict pair at its best lambda", "the first pair at its own",
+    nb.difference_sentence("the conflict pair at its best lambda", "the first pair at its own",
                            compare(hard[best_hard], lam[best_lam])["combined"])
     + " Inside the conflict pair: "
     + nb.difference_sentence(f"lambda {best_hard:g}", "the average",
