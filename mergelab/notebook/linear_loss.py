@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mergelab.evaluation.suites import SKILLS, Item, ToolCall, load_suite
+from mergelab.evaluation.suites import PAIR, Item, ToolCall, load_suite
 
 # The loss counts every token, so few items do for it.
 LOSS_ITEMS = 40
@@ -31,6 +31,8 @@ def right_reply(item: Item) -> str:
         return json.dumps({"tool": item.expected.tool, "arguments": item.expected.arguments})
     if isinstance(item.expected, str):
         return item.expected
+    if item.digest is not None:
+        return item.digest.line()
     group, _, places = item.template.partition("/")
     left, right = map(int, places.split("-"))
     return persona.warm_reply(Template(group, left, right), item.topic or "")
@@ -64,14 +66,18 @@ def reply_loss(model: Any, tokenizer: Any, items: Sequence[Item]) -> float:
 
 
 def measure_loss(
-    recipe: Mapping[str, Any], *, split: str = "dev", items: int = LOSS_ITEMS
+    recipe: Mapping[str, Any],
+    *,
+    skills: Sequence[str] = PAIR,
+    split: str = "dev",
+    items: int = LOSS_ITEMS,
 ) -> dict[str, float]:
     """Merge in memory, then the loss on the right replies of each skill's suite."""
     import mergelab
 
     model, tokenizer = mergelab.merge(dict(recipe)).load()
     return {
-        skill: reply_loss(model, tokenizer, load_suite(skill, split)[:items]) for skill in SKILLS
+        skill: reply_loss(model, tokenizer, load_suite(skill, split)[:items]) for skill in skills
     }
 
 

@@ -12,7 +12,7 @@ from mergelab import notebook as nb
 from mergelab.evaluation.results import Evaluation, Outcome, SkillResult
 from mergelab.evaluation.scorers import Score, score
 from mergelab.evaluation.statistics import Interval
-from mergelab.evaluation.suites import Item, load_suite
+from mergelab.evaluation.suites import SKILLS, Item, load_suite
 from mergelab.notebook.linear_lines import merged_ten, told
 from mergelab.notebook.linear_plots import draw_line
 from mergelab.notebook.style import new_figure
@@ -54,7 +54,7 @@ def drawn(picture):
 # The loss ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("skill", ["persona", "agentic"])
+@pytest.mark.parametrize("skill", SKILLS)
 def test_the_right_reply_to_every_item_is_scored_as_right(skill):
     assert all(score(item, nb.right_reply(item)).strict for item in load_suite(skill, "dev"))
 
