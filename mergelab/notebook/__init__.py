@@ -11,6 +11,24 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "evaluate_advice": ("advice_table", "advise", "techniques_table"),
+    "evaluate_chooser": ("StrategyChooser",),
+    "evaluate_numbers": ("items_needed", "luckiest", "standard_error"),
+    "evaluate_plots": (
+        "bootstrap_plot",
+        "luck_plot",
+        "rates_plot",
+        "suite_size_figure",
+        "suite_size_sentence",
+    ),
+    "evaluate_size_explorer": ("SuiteSizeExplorer",),
+    "evaluate_tables": (
+        "PUBLISHED",
+        "all_beat_verdict",
+        "order_verdict",
+        "overview_rates",
+        "published_table",
+    ),
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
