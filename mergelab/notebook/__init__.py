@@ -13,7 +13,8 @@ from typing import Any
 _HOMES = {
     "evaluate_advice": ("advice_table", "advise", "techniques_table"),
     "evaluate_chooser": ("StrategyChooser",),
-    "evaluate_numbers": ("items_needed", "luckiest", "standard_error"),
+    "evaluate_numbers": ("bootstrap_scores", "items_needed", "luckiest", "standard_error"),
+    "evaluate_patients": ("causes", "patients", "symptoms_table"),
     "evaluate_plots": (
         "bootstrap_plot",
         "luck_plot",

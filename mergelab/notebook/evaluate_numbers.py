@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
 import torch
@@ -54,6 +55,26 @@ def items_needed(
     variance = first * (1 - first) + second * (1 - second)
     effect = 1 + (per_template - 1) * alike
     return math.ceil(z**2 * variance * effect / (first - second) ** 2)
+
+
+def bootstrap_scores(
+    scores: Sequence[float], clusters: Sequence[Hashable], *, runs: int = 1000, seed: int = 0
+) -> list[float]:
+    """Scores of imagined suites, each made by drawing as many whole clusters as there are.
+
+    With a cluster of its own for every item, items are drawn one by one.
+
+    >>> bootstrap_scores([1.0, 1.0], "ab", runs=2)
+    [1.0, 1.0]
+    """
+    names = list(dict.fromkeys(clusters))
+    index = torch.tensor([names.index(cluster) for cluster in clusters])
+    values = torch.tensor([float(score) for score in scores], dtype=torch.float64)
+    sums = torch.zeros(len(names), dtype=torch.float64).index_add(0, index, values)
+    sizes = torch.bincount(index).double()
+    draw = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(names), (runs, len(names)), generator=draw)
+    return (sums[drawn].sum(1) / sizes[drawn].sum(1)).tolist()
 
 
 def luckiest(

@@ -94,7 +94,7 @@ def suite_size_figure(
         powers.append(normal.cdf(shift - 1.96) + normal.cdf(-shift - 1.96))
     chance.plot(places, powers, color=INK, marker="o")
     chance.axhline(0.8, color=AGREE, linestyle="--", linewidth=1.2)
-    chance.text(len(SIZES) - 1, 0.82, "4 times out of 5", ha="right", va="bottom", fontsize=10)
+    chance.text(-0.2, 0.82, "4 times out of 5", ha="left", va="bottom", fontsize=10)
     chance.set_xticks(places, [str(size) for size in SIZES])
     chance.set_ylim(0, 1.03)
     chance.set_ylabel("chance to tell them apart")
