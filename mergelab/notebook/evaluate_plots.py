@@ -151,8 +151,8 @@ def bootstrap_plot(
     figure = new_figure(8.6, 1.0 + 1.5 * len(draws))
     axes = figure.subplots(len(draws), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     values = [value for scores in draws.values() for value in scores]
-    width = max(max(values) - min(values), 1e-6) / 30
-    bins = [min(values) + width * n for n in range(31)]
+    width = max(max(values) - min(values), 1e-6) / 18
+    bins = [min(values) + width * n for n in range(19)]
     bins[-1] = max(values) + 1e-9
     said = []
     for axis, (name, scores) in zip(axes, draws.items(), strict=True):

@@ -228,6 +228,15 @@ display(nb.suite_size_figure(0.90, 0.85, 50))
 nb.Note(nb.suite_size_sentence(0.90, 0.85, 50))
 
 # %% [markdown]
+# A real case: the TIES merge of our first pair, on 150 items of each **dev** suite. From here to
+# section 7, everything that we choose is chosen on dev; the **test** suites are for reporting only,
+# as the committed table of section 1 does. Look at the width of the intervals.
+
+# %%
+ties, ties_size = nb.measure("ties", nb.recipe("ties", density=0.5))
+nb.scores_table([ties])
+
+# %% [markdown]
 # ## 4 An interval that knows about templates
 #
 # No formula is needed for an interval. Imagine that you could write the suite again, many times:
@@ -268,12 +277,9 @@ grade("evaluate/bootstrap_interval", bootstrap_interval, part="hidden")
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now on real scores. We merge the first pair of adapters with TIES and ask it 150 items of each
-# **dev** suite. (The **test** suites stay closed until section 7.) Only the agentic suite is used
-# here: it has fewer templates than items.
+# Now on the agentic scores of the TIES merge, where some templates come more than once.
 
 # %%
-ties, ties_size = nb.measure("ties", nb.recipe("ties", density=0.5))
 outcomes = ties.skills["agentic"].outcomes
 strict = [float(outcome.score.strict) for outcome in outcomes]
 templates = [outcome.item.template for outcome in outcomes]
@@ -471,6 +477,7 @@ nb.differences_plot(
         for skill in ("persona", "agentic")
     },
     title="What a merge loses against the specialist",
+    what="the skill's score",
 )
 
 # %% [markdown]
@@ -650,6 +657,11 @@ nb.Note(
     f"on test: "
     + " ".join(
         nb.difference_sentence(final[top].model, final[n].model, d) for n, d in rivals.items()
+    )
+    + (
+        " At their best scales, these items name no winner."
+        if not any(nb.beyond_noise(d) for d in rivals.values())
+        else " Some lead is left when every method has its best scale."
     )
 )
 
