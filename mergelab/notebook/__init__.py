@@ -11,6 +11,25 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "evaluate_advice": ("advice_table", "advise", "techniques_table"),
+    "evaluate_chooser": ("StrategyChooser",),
+    "evaluate_numbers": ("bootstrap_scores", "items_needed", "luckiest", "standard_error"),
+    "evaluate_patients": ("causes", "patients", "symptoms_table"),
+    "evaluate_plots": (
+        "bootstrap_plot",
+        "luck_plot",
+        "rates_plot",
+        "suite_size_figure",
+        "suite_size_sentence",
+    ),
+    "evaluate_size_explorer": ("SuiteSizeExplorer",),
+    "evaluate_tables": (
+        "PUBLISHED",
+        "all_beat_verdict",
+        "order_verdict",
+        "overview_rates",
+        "published_table",
+    ),
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
     "interference_explorer": ("InterferenceExplorer",),
     "interference_figure": ("explorer_figure", "look", "merged_by_each"),
