@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "ladder_dial": ("ConflictDial", "rung_sentence"),
+    "ladder_figure": ("ladder_plot",),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
     "picture": ("Picture",),
