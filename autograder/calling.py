@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autograder.exercise import Case, Function
 
@@ -36,12 +37,16 @@ class Failure:
 
 @dataclass
 class Call:
-    """What one call did: its value or its failure, and whether it changed its inputs."""
+    """What one call did: its value or its failure, whether it changed its inputs, what it printed.
+
+    `largest` is the size in bytes of the largest tensor it made, where the case limits that.
+    """
 
     value: Any = None
     failure: Failure | None = None
     mutated: bool = False
     printed: str = ""
+    largest: int = 0
 
 
 Caller = Callable[[Function, Case], Call]
@@ -58,6 +63,8 @@ def call(function: Function, case: Case) -> Call:
     'ZeroDivisionError'
     >>> call(lambda x: x.zero_(), Case("a tensor", (torch.ones(2),))).mutated
     True
+    >>> call(lambda x: x.double(), Case("a tensor", (torch.ones(2),), largest=8)).largest
+    16
     """
     args, kwargs = copied(case.args), copied(case.kwargs)
     result = Call()
@@ -70,7 +77,7 @@ def call(function: Function, case: Case) -> Call:
     ):
         warnings.simplefilter("ignore")
         try:
-            with _time_limit(SECONDS_PER_CALL):
+            with _time_limit(SECONDS_PER_CALL), _sizes(case, result):
                 result.value = function(*args, **kwargs)
         except OutOfTime:
             result.failure = Failure("OutOfTime", f"no result after {SECONDS_PER_CALL:.0f} s", "")
@@ -130,6 +137,40 @@ def _learners_line(traceback: TracebackType | None) -> str:
             found = f"line {number}" + (f", `{text}`" if text else "")
         traceback = traceback.tb_next
     return found
+
+
+class _Sizes(TorchDispatchMode):
+    """Notes the largest tensor that any operation inside makes; views make none."""
+
+    def __init__(self, result: Call) -> None:
+        super().__init__()
+        self.result = result
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = {_storage(each) for each in _tensors([*args, *(kwargs or {}).values()])}
+        out = operation(*args, **(kwargs or {}))
+        for each in _tensors(out):
+            if _storage(each) not in given:
+                self.result.largest = max(self.result.largest, each.untyped_storage().nbytes())
+        return out
+
+
+def _sizes(case: Case, result: Call) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if case.largest is None else _Sizes(result)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ class Case:
 
     `kind` is a phrase that completes "it fails on ...". Cases of one kind pass or fail together.
     A `core` kind is the exercise's main point: nothing else counts until every core kind passes.
-    `weight` is how much a kind that is not core counts among those.
+    `weight` is how much a kind that is not core counts among those. `largest` is the size in bytes
+    of the largest tensor the call may make; None allows any.
 
     >>> Case("a plain vector", (1, 2), {"lam": 0.5}).kind
     'a plain vector'
@@ -34,6 +35,7 @@ class Case:
     kwargs: dict[str, Any] = field(default_factory=dict)
     core: bool = False
     weight: int = 1
+    largest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,12 @@ class Exercise:
 
     `id` is "<topic>/<function>"; `contract` is Markdown that says everything the hidden cases may
     ask; `hidden` draws the hidden cases for a seed; `any_dtype` accepts a result of any numeric
-    type; `uses` names the exercises whose functions this one is built from.
+    type; `uses` names the exercises whose functions this one is built from. Arguments and results
+    are plain data: tensors, numbers, truth values, texts, None, and lists, tuples, dicts of these.
+
+    Where more than one result is right (random drops, a recipe that is merged and evaluated),
+    `judged(value, case)` takes the place of the comparison with the reference's result: it says
+    what is wrong, as the rest of a sentence that starts with "it", or None.
     """
 
     id: str
@@ -116,6 +123,7 @@ class Exercise:
     tolerance: Tolerance = Tolerance()
     any_dtype: bool = False
     uses: Sequence[str] = ()
+    judged: Callable[[Any, Case], str | None] | None = None
 
     @property
     def function(self) -> str:

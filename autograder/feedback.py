@@ -87,7 +87,8 @@ def _details(verdict: Verdict) -> list[str]:
     if verdict.part == "hidden" or first is None:
         return []
     lines = [call_text(verdict.exercise, first.case)]
-    lines.append(f"expected  {shown(expected(verdict.exercise, first.case))}")
+    wanted = "expected" if verdict.exercise.judged is None else "such as "
+    lines.append(f"{wanted}  {shown(expected(verdict.exercise, first.case))}")
     if first.call.failure is None:
         lines.append(f"got       {shown(first.call.value)}")
     printed = [line for line in first.call.printed.splitlines() if line.strip()]

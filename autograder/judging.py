@@ -1,8 +1,9 @@
 """From a function to a verdict: run the cases, score them, recognise known misconceptions.
 
 Scoring: cases of one kind pass together. While a core kind fails the part scores 0. The core kinds
-earn one half of its points and the other kinds share the other half by weight. A function that
-changes its inputs keeps three quarters of what its results earn.
+earn one half of its points and the other kinds share the other half by weight; without core kinds
+the kinds share all of them. A function that changes its inputs keeps three quarters of what its
+results earn.
 """
 
 from collections.abc import Sequence
@@ -93,8 +94,11 @@ def judge(
     *,
     seed: str = "0",
     caller: Caller = call,
+    explain: bool = True,
 ) -> Verdict:
     """Run one part of an exercise's cases through `caller` and score the result.
+
+    `explain=False` leaves out the search for a known misconception, which the score does not need.
 
     >>> from autograder.exercise import find
     >>> judge(find("ties/trim"), find("ties/trim").reference, "visible").passed
@@ -123,16 +127,25 @@ def judge(
                 f"`{name}` is not written yet: replace `raise NotImplementedError()` by your code."
             )
             return verdict
-        if failure is not None:
-            problem: str | None = f"stopped with {failure.kind}"
-        else:
-            problem = problem_with(result.value, expected(exercise, case), exercise)
-        verdict.outcomes.append(Outcome(case, result, problem))
+        verdict.outcomes.append(Outcome(case, result, problem_of(exercise, case, result)))
     verdict.mutated = any(outcome.call.mutated for outcome in verdict.outcomes)
     verdict.score = _score(verdict)
-    if not verdict.passed:
+    if explain and not verdict.passed:
         verdict.misconception = recognise(verdict)
     return verdict
+
+
+def problem_of(exercise: Exercise, case: Case, result: Call) -> str | None:
+    """What is wrong with one call, as the rest of a sentence that starts with "it", or None."""
+    if result.failure is not None:
+        return f"stopped with {result.failure.kind}"
+    if exercise.judged is not None:
+        problem = exercise.judged(result.value, case)
+    else:
+        problem = problem_with(result.value, expected(exercise, case), exercise)
+    if problem is None and case.largest is not None and result.largest > case.largest:
+        return f"makes a tensor of {result.largest:,} bytes, where {case.largest:,} are allowed,"
+    return problem
 
 
 def expected(exercise: Exercise, case: Case) -> Any:
@@ -160,7 +173,10 @@ def recognise(verdict: Verdict) -> Misconception | None:
             return wrong
         if mutates:
             continue
-        errs = [_errs(o, each, verdict) for o, each in zip(outcomes, calls, strict=True)]
+        errs = [
+            problem_of(verdict.exercise, o.case, each) is not None
+            for o, each in zip(outcomes, calls, strict=True)
+        ]
         telling = [
             o.case.core if core_fails else err for o, err in zip(outcomes, errs, strict=True)
         ]
@@ -176,14 +192,6 @@ def _same(a: Call, b: Call, verdict: Verdict) -> bool:
     return same_result(a.value, b.value, verdict.exercise.tolerance)
 
 
-def _errs(outcome: Outcome, theirs: Call, verdict: Verdict) -> bool:
-    right = expected(verdict.exercise, outcome.case)
-    return (
-        theirs.failure is not None
-        or problem_with(theirs.value, right, verdict.exercise) is not None
-    )
-
-
 def _score(verdict: Verdict) -> float:
     kinds = verdict.kinds()
     core = {o.case.kind for o in verdict.outcomes if o.case.core}
@@ -191,7 +199,8 @@ def _score(verdict: Verdict) -> float:
         return 0.0
     weights = {o.case.kind: o.case.weight for o in verdict.outcomes if o.case.kind not in core}
     earned = sum(weight for kind, weight in weights.items() if kinds[kind])
-    share = CORE_SHARE + (1 - CORE_SHARE) * (earned / sum(weights.values()) if weights else 1)
+    others = earned / sum(weights.values()) if weights else 1.0
+    share = CORE_SHARE + (1 - CORE_SHARE) * others if core else others
     if verdict.mutated:
         share *= MUTATED_SHARE
     return round(verdict.maximum * share, 2)

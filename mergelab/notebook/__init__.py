@@ -11,6 +11,29 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
+    "interference_explorer": ("InterferenceExplorer",),
+    "interference_figure": ("explorer_figure", "look", "merged_by_each"),
+    "interference_plots": ("ledger_plot", "one_weight_plot", "overlap_plot", "pair_plot"),
+    "interference_views": (
+        "by_layer",
+        "cosine",
+        "ledger",
+        "overlap_curve",
+        "shares_by_chance",
+        "wrong_manner",
+    ),
+    "interference_words": (
+        "chance_sentence",
+        "cosine_sentence",
+        "layer_table",
+        "ledger_sentence",
+        "manner_sentence",
+        "manner_table",
+        "overlap_verdict",
+        "shares_and_scores",
+        "ten_table",
+    ),
     "ladder_dial": ("ConflictDial", "rung_sentence"),
     "ladder_figure": ("ladder_plot",),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),

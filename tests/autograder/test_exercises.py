@@ -25,8 +25,26 @@ ALTERNATIVES = [
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
 
 
+def tensors(value):
+    """Every tensor in an argument."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors(item)
+    elif isinstance(value, dict):
+        yield from tensors(list(value.values()))
+
+
+def inputs(exercise: Exercise) -> list[torch.Tensor]:
+    return [t for case in exercise.hidden("0") for t in tensors([case.args, case.kwargs])]
+
+
 def share(exercise: Exercise, function, seed: str) -> float:
-    parts = [judge(exercise, function, part, seed=seed).score for part in ("visible", "hidden")]
+    parts = [
+        judge(exercise, function, part, seed=seed, explain=False).score
+        for part in ("visible", "hidden")
+    ]
     return sum(parts) / exercise.points.total
 
 
@@ -57,17 +75,20 @@ def test_a_misconception_is_recognised_by_name_where_it_fails(exercise, wrong):
 
 
 @each_exercise
-def test_an_exercise_knows_five_misconceptions_and_two_alternatives_with_their_own_words(exercise):
+def test_an_exercise_knows_four_misconceptions_and_two_alternatives_with_their_own_words(exercise):
     sentences = [wrong.sentence for wrong in exercise.misconceptions]
-    assert len(sentences) >= 5
+    assert len(sentences) >= 4
     assert len(exercise.alternatives) >= 2
     assert len(set(sentences)) == len(sentences)
     assert all(20 < len(s) < 240 and s.endswith(".") and "\n" not in s for s in sentences)
 
 
-@each_exercise
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if not e.judged], ids=lambda e: e.id)
 def test_most_misconceptions_show_in_the_instant_check(exercise):
-    seen = [not judge(exercise, w.function, "visible").passed for w in exercise.misconceptions]
+    seen = [
+        not judge(exercise, wrong.function, "visible", explain=False).passed
+        for wrong in exercise.misconceptions
+    ]
     assert sum(seen) >= len(seen) - 1
 
 
@@ -78,13 +99,13 @@ def test_an_unwritten_function_scores_exactly_zero(exercise):
 
     empty = [stub, None, ..., lambda *_a, **_k: None, lambda first, *_a, **_k: first]
     for function, part in itertools.product(empty, ("visible", "hidden")):
-        assert judge(exercise, function, part).score == 0
+        assert judge(exercise, function, part, explain=False).score == 0
 
 
 @each_exercise
 def test_zeros_earn_nothing(exercise):
-    def zeros(first, *_args, **_options):
-        return torch.zeros_like(first if isinstance(first, torch.Tensor) else first[0])
+    def zeros(*args, **_options):
+        return next((torch.zeros_like(each) for each in tensors(args)), 0)
 
     assert share(exercise, zeros, "0") == 0
 
@@ -98,20 +119,15 @@ def test_hidden_cases_change_with_the_seed_and_keep_their_kinds(exercise):
 
 
 @each_exercise
-def test_hidden_cases_probe_shapes_dtypes_and_edges(exercise):
-    def tensors(value):
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, list):
-            for item in value:
-                yield from tensors(item)
-
-    found = [t for case in exercise.hidden("0") for arg in case.args for t in tensors(arg)]
-    assert {torch.float32, torch.float16, torch.bfloat16} <= {t.dtype for t in found}
-    assert {1, 2, 3} <= {t.dim() for t in found}
-    assert any(t.numel() == 0 for t in found)
-    assert any(t.numel() == 1 for t in found)
-    assert any(not t.is_contiguous() for t in found)
+def test_hidden_cases_probe_the_types_and_shapes_the_contract_allows(exercise):
+    found = inputs(exercise)
+    for name in ("float32", "float16", "bfloat16") if found else ():
+        assert (name in exercise.contract) == (getattr(torch, name) in {t.dtype for t in found})
+    if "any shape" in exercise.contract:
+        assert {1, 2, 3} <= {t.dim() for t in found}
+        assert any(t.numel() == 0 for t in found)
+        assert any(t.numel() == 1 for t in found)
+        assert any(not t.is_contiguous() for t in found)
 
 
 @each_exercise
@@ -120,7 +136,6 @@ def test_the_statement_names_function_points_and_contract(exercise):
     assert exercise.signature in text
     assert f"{exercise.points.total:g} points" in text
     assert exercise.contract.strip() in text
-    assert "float32" in exercise.contract
     names = list(inspect.signature(exercise.reference).parameters)
     written = exercise.signature.partition("(")[2].rstrip(")").split(", ")
     assert [part.partition("=")[0] for part in written] == names[: len(written)]
