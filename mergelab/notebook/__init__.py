@@ -53,6 +53,8 @@ _HOMES = {
         "shares_and_scores",
         "ten_table",
     ),
+    "ladder_dial": ("ConflictDial", "rung_sentence"),
+    "ladder_figure": ("ladder_plot",),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
     "linear_lines": ("Line", "LinearLines", "lines_figure"),
