@@ -132,7 +132,7 @@ def t_plot(
     axis.legend(loc="lower center", ncols=2)
     if title:
         axis.set_title(title)
-    return Picture(figure, f"{title or 'Scores along t'}, 95% intervals. {'; '.join(said)}.")
+    return Picture(figure, f"{title or 'Scores along t'}. {'; '.join(said)}.")
 
 
 def _look(name: str) -> tuple[str, str]:
