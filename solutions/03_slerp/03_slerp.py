@@ -109,7 +109,7 @@ nb.slerp_figure(nb.Walk((1.0, 1.0), 90.0, 0.5), title="Two ways from one arrow t
 # </details>
 
 # %% [markdown]
-# ## 3 The angle between two tensors
+# ## 3 ▸ The angle between two tensors
 #
 # A weight matrix with 16,384 entries is an arrow, too, in 16,384 dimensions. Two such arrows span
 # a plane, exactly as two arrows on paper do, and in this plane they have an angle. The formula is
@@ -246,7 +246,7 @@ grade("slerp/slerp", slerp, part="hidden")
 #    arc apart?
 # 2. Turn the angle to 170°, then to 180°. What becomes of the arc?
 # 3. Set the angle to 90°, the norm of the first to 2.0, and move t. Is the arc's norm always
-#    between the two norms?
+#    between the two norms? And at 150°?
 # 4. Choose the real layer: first its task vectors, then its full weights.
 
 # %%
@@ -321,11 +321,11 @@ if by_hand is not None:
     print("slerp of the ten parameters:", " ".join(f"{x:+.3f}" for x in by_hand.tolist()))
 
 # %% [markdown]
-# ## 6 ▸ The fact most tutorials miss: between full weights the arc is a straight line
+# ## 6 ▸ The fact most tutorials miss: between full weights the arc is almost straight
 #
-# Most tools and tutorials use SLERP on full weights. Remember the angle you just saw there.
-# For LoRA adapters on models with billions of parameters it is smaller still: there, training
-# changes the weights by some 1 or 2% of their size (|ΔW| / |W|), often less.
+# Most tools and tutorials use SLERP on full weights. Remember the angle that you saw there in
+# section 3. On models with billions of parameters it is usually smaller still, because a LoRA
+# adapter changes the weights there by only 1 or 2% of their size (|ΔW| / |W|), or less.
 #
 # We can have every case, by multiplying the changes of our two adapters up or down. mergekit, the
 # most used tool, takes the straight line wherever the cosine of a tensor exceeds .9995.
@@ -528,8 +528,8 @@ display(nb.scores_table([average, stretched[0.5], arc[0.5]]))
 nb.Note(nb.size_or_path(by_size, by_path))
 
 # %% [markdown]
-# You could have known a part of this without a measurement. At t = .5 both factors of SLERP are
-# equal (section 5). So SLERP of a tensor *is* its linear merge times a number, and the tool only
+# You could have known a part of this without a measurement. At t = .5 both factors in the formula
+# of SLERP are equal. So SLERP of a tensor *is* its linear merge times a number, and the tool only
 # chooses that number tensor by tensor. Now write this rival yourself, for any t.
 
 # %% [markdown]
