@@ -25,6 +25,7 @@ _HOMES = {
         "sizes_table",
         "sweep_table",
     ),
+    "learner_results": ("attempt_like", "attempt_number"),
     "slerp_circle": ("SlerpCircle",),
     "slerp_plots": ("slerp_figure", "t_plot", "t_rows"),
     "slerp_walk": ("Walk", "walk_between", "walk_sentence"),

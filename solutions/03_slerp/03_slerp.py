@@ -176,7 +176,7 @@ display(predictions.reveal("angle between the full weights", now.angle))
 predictions.reveal("angle between the task vectors", of_changes.degrees)
 
 # %%
-found = nb.attempt(angle, persona, agentic, degrees=True)
+found = nb.attempt_number(angle, persona, agentic, degrees=True)
 if found is not None:
     print(f"Your angle between the task vectors: {found:.1f} degrees")
 
@@ -316,7 +316,7 @@ nb.slerp_edges()
 
 # %%
 ten = nb.ten_parameters()
-by_hand = nb.attempt(slerp, *ten, 0.5)
+by_hand = nb.attempt_like(ten[0], slerp, *ten, 0.5)
 if by_hand is not None:
     print("slerp of the ten parameters:", " ".join(f"{x:+.3f}" for x in by_hand.tolist()))
 
@@ -459,9 +459,10 @@ grade("slerp/magnitude_kept", magnitude_kept, part="hidden")
 line = (changed[0] + changed[1]) / 2
 reported = next(row for row in merged.report.per_tensor() if row.label == layer)
 kept = [
-    nb.attempt(magnitude_kept, tensor, changed) for tensor in (line, merged.tensors[layer] - base)
+    nb.attempt_number(magnitude_kept, tensor, changed)
+    for tensor in (line, merged.tensors[layer] - base)
 ]
-yours = nb.attempt(slerp, *changed, 0.5)
+yours = nb.attempt_like(base, slerp, *changed, 0.5)
 if None not in kept:
     print(f"Kept, by your function: linear {kept[0]:.3f}, slerp {kept[1]:.3f}")
     print(f"Kept, by the report:    slerp {reported.magnitude_kept:.3f}")
@@ -563,7 +564,7 @@ grade("slerp/rescaled_linear", rescaled_linear, part="hidden")
 
 # %%
 for t in (0.5, 0.3):
-    rival = nb.attempt(rescaled_linear, *changed, t)
+    rival = nb.attempt_like(base, rescaled_linear, *changed, t)
     if rival is None:
         break
     point = mergelab.merge(slerp_at(t)).tensors[layer] - base

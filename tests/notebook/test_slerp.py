@@ -233,3 +233,19 @@ def test_the_edges_are_what_the_documentation_promises():
     assert rows["the same with norm: interpolate"].endswith("norm 1.5")
     for label in ("t outside 0 to 1", "a recipe with t = 1.5", "a recipe with three models"):
         assert rows[label].startswith("error: ")
+
+
+def test_a_demonstration_with_an_unfinished_or_wrong_function_says_so_and_goes_on(capsys):
+    def angle(first, second):
+        raise NotImplementedError
+
+    def slerp(first, second):
+        return first[:1]
+
+    pair = torch.ones(3), torch.ones(3)
+    assert nb.attempt_number(angle, *pair) is None
+    assert "Your angle is still empty" in capsys.readouterr().out
+    assert nb.attempt_number(slerp, torch.ones(2, 2), torch.ones(2, 2)) is None
+    assert nb.attempt_like(pair[0], slerp, *pair) is None
+    assert "Your slerp stops with TypeError here" in capsys.readouterr().out
+    assert nb.attempt_number(lambda *_: torch.tensor(2.5), *pair) == 2.5
