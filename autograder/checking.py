@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any
 
+from autograder.cell_history import unread_cell
 from autograder.exercise import find
 from autograder.feedback import Feedback
 from autograder.grade_cell import parse_call
@@ -37,6 +38,10 @@ def check(exercise_id: str, function: Any = None) -> None:
         exercise = find(exercise_id)
     except UserError as error:
         print(f"✗ {error}")
+        return
+    unread = unread_cell(exercise.function)
+    if unread:
+        print(f"✗ {exercise.function}: not checked.\n{unread}")
         return
     show(Feedback(judge(exercise, function, "visible"), function))
 

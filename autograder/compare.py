@@ -108,7 +108,7 @@ def _tensor_problem(value: Any, expected: Tensor, exercise: Exercise) -> str | N
     got = value.detach().to(torch.float64)
     want = expected.to(torch.float64)
     if torch.isnan(got).any():
-        return "returned NaN (not a number) in some entries"
+        return "returned NaN (not a number, often from 0 / 0) in some entries"
     if torch.isinf(got).any() and not torch.isinf(want).any():
         return "returned an infinite value in some entries"
     if not close(got, want, _name(expected.dtype), exercise.tolerance):

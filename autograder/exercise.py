@@ -134,6 +134,16 @@ class Exercise:
         """The cases of one part, "visible" or "hidden"."""
         return list(self.visible) if part == "visible" else self.hidden(seed)
 
+    def how_points_come(self) -> str:
+        """How each part's points are earned, in a sentence."""
+        if any(case.core for case in self.visible):
+            earned = (
+                "Half of the points come when all main kinds of input pass, the rest kind by kind"
+            )
+        else:
+            earned = "The points come kind by kind of input"
+        return f"*{earned}; a function that changes its inputs loses a quarter.*"
+
     def statement(self) -> str:
         """The exercise as Markdown, the way a lesson shows it."""
         stars = "●" * self.difficulty + "○" * (3 - self.difficulty)
@@ -144,6 +154,8 @@ class Exercise:
             f"`{self.signature}` · {self.points.total:g} points ({visible} for the cases you can "
             f"check here, {hidden} for hidden cases of the same contract) · difficulty {stars} · "
             f"about {self.minutes} minutes",
+            "",
+            self.how_points_come(),
             "",
             self.contract.strip(),
             "",
@@ -166,7 +178,7 @@ def topics() -> dict[str, tuple[Exercise, ...]]:
 def of_lesson(lesson: str) -> list[Exercise]:
     """The exercises of one lesson, in order.
 
-    >>> [exercise.function for exercise in of_lesson("04_ties")]
+    >>> [exercise.function for exercise in of_lesson("04_ties")][:4]
     ['trim', 'elect_sign', 'disjoint_merge', 'ties']
     """
     return [e for group in topics().values() for e in group if e.lesson == lesson]

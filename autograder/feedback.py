@@ -74,6 +74,9 @@ def _body(verdict: Verdict, function: Any) -> list[str]:
             lines.append("It also changes the tensors it is given: work on a copy (`.clone()`).")
     if verdict.misconception is not None and verdict.failing():
         lines.append(f"Not right yet: {listed(verdict.failing())}.")
+    undefined = [o.case.kind for o in verdict.outcomes if o.problem and "NaN" in o.problem]
+    if undefined and "NaN" not in lines[0] and "0 by 0" not in lines[0]:
+        lines.append(f"On {undefined[0]} it returns NaN, often a sign of 0 / 0.")
     broken = unmet(verdict.exercise, function)
     if broken:
         names = " and ".join(f"`{name}`" for name in broken)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from autograder import calling, check, grade
+from autograder import calling, check, checking, grade
 from autograder.checking import parse_call
 from autograder.compare import problem_with, same_result
 from autograder.exercise import Case, Points, find
@@ -91,6 +91,47 @@ def test_a_check_says_what_is_wrong_and_raises_nothing(function, words, capsys):
     assert err == ""
     assert grade("ties/trim", function, part="visible") == 0
     assert grade("ties/trim", function, part="hidden") == 0
+
+
+class Shell:
+    """A notebook's kernel with these cells behind it."""
+
+    def __init__(self, *cells):
+        self.user_ns = {"In": ["", *cells]}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ["def trim(delta, density):\n    ...", "def trim(delta, density)\n    return delta"],
+            True,
+        ),
+        (
+            ["def trim(delta, density)\n    ...", "def trim(delta, density):\n    return delta"],
+            False,
+        ),
+        (["def trimmed(delta)\n    ...", "x = ("], False),
+    ],
+    ids=["the newest cell is broken", "it was repaired", "others are broken"],
+)
+def test_a_check_says_when_python_never_read_the_newest_cell(cells, said, monkeypatch, capsys):
+    import IPython
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: Shell(*cells))
+    monkeypatch.setattr(checking, "_in_notebook", lambda: False)
+    check("ties/trim", trim)
+    assert ("syntax error in line 1" in capsys.readouterr().out) == said
+
+
+def test_nan_is_traced_to_a_division_of_zero_by_zero_beside_another_mistake(capsys):
+    def second_mistake_too(deltas, sign, weights=None):
+        agrees = [(d.sign() == sign) & (sign != 0) for d in deltas]
+        total = sum(d * a for d, a in zip(deltas, agrees, strict=True))
+        return 2 * total / sum(agrees)
+
+    check("ties/disjoint_merge", second_mistake_too)
+    assert "0 / 0" in capsys.readouterr().out
 
 
 def test_an_exception_is_shown_with_the_learners_own_line(capsys):

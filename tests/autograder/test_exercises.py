@@ -142,9 +142,10 @@ def test_the_statement_names_function_points_and_contract(exercise):
     assert written == names[: len(written)]
 
 
-def test_the_lesson_on_ties_has_its_four_exercises():
+def test_the_lesson_on_ties_has_its_six_exercises():
     names = [exercise.function for exercise in of_lesson("04_ties")]
-    assert names == ["trim", "elect_sign", "disjoint_merge", "ties"]
+    steps = ["trim", "elect_sign", "disjoint_merge", "ties"]
+    assert names == [*steps, "ties_compatible", "read_report"]
 
 
 def test_an_unknown_exercise_is_an_error_that_lists_the_known_ones():

@@ -17,6 +17,7 @@ magnitude, and set all others to zero.
   bfloat16. It is trimmed as one flat vector: a matrix is not trimmed row by row.
 - `density` is the share that is **kept**, a number from 0 to 1. Of `n` entries, keep
   `k = floor(density * n + 0.5)`, but at least one when `density` is above 0, and none when it is 0.
+  This rounds a half up. Python's `round` does not: `round(2.5)` is 2, to the even neighbour.
 - The threshold is the k-th largest magnitude (absolute value). Every entry whose magnitude is at
   or above the threshold stays, so entries that tie with it stay too, even beyond k entries.
 - Entries that stay keep their value and sign; nothing is rescaled.
