@@ -18,10 +18,10 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 30 of them for the four exercises |
+# | **Time** | about 50 minutes, 30 of them for the six exercises; the parts marked ☆ can wait for a second sitting |
 # | **Difficulty** | ●●○ |
-# | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). A *linear merge* is the average of two models (lesson 2). |
-# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the idea, one merge with default settings, TIES against the average. Come back for the exercises. |
+# | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. From lessons 1 and 2: a *task vector* is what training changed in the weights (fine-tuned minus base), and a *linear merge* is the average of two models. |
+# | **Short of time?** | Do the parts marked ▸, about 20 minutes: the idea, the three steps in short, one merge with default settings, TIES against the average. They need none of the exercises; come back for those. |
 #
 # **When you have finished, you can**
 #
@@ -30,7 +30,8 @@
 # | say in plain words why averaging hurts where models disagree, and what sign election does about it | explain | your written answer, 5 points |
 # | carry ten parameters through TIES by hand | apply | the table in section 5, with its solution |
 # | write TIES from its three steps | apply | four exercises, 20 points |
-# | read a merge report, and spot figures in it that cannot be true | analyse | the audit in section 11 |
+# | say whether a pair gives TIES anything to resolve, and why | analyse | an exercise, 3 points |
+# | read a merge report, and spot figures in it that cannot be true | analyse | an exercise, 3 points, and the audit in section 11 |
 # | find out whether sign election helped, or only the size of the merge | evaluate | your predictions, and the verdicts under the plots |
 # | choose density and weights for a pair, and say when TIES is the wrong tool | select | your playbook at the end |
 #
@@ -48,10 +49,11 @@ from IPython.display import display
 
 import mergelab
 from autograder import check, grade
-from mergelab import UserError
+from mergelab import methods
 from mergelab import notebook as nb
 from mergelab.evaluation.generation import generate_replies
-from mergelab.evaluation.results import compare, evaluate
+from mergelab.evaluation.ladder import read_ladder
+from mergelab.evaluation.results import compare
 from mergelab.evaluation.suites import load_suite
 from mergelab.interference import inspect_models
 
@@ -70,7 +72,7 @@ predictions = nb.Predictions()
 # and ask: do the two agree?
 
 # %%
-pair = nb.changes("task_api_persona", "task_api_agentic")
+pair = nb.changes(*nb.LOW)
 layer = "model.layers.1.self_attn.q_proj.weight"
 nb.patch_plot(
     *pair.deltas[layer],
@@ -83,7 +85,7 @@ nb.patch_plot(
 # wants to go up where the other wants to go down. Whatever number we write there, one of the two
 # will not get what it learned.
 #
-# Interference has two causes, and the picture shows both:
+# Lesson 1 named two kinds of interference, and the picture shows both:
 #
 # 1. **Sign disagreement.** The × squares. An average there lands somewhere in the middle, where
 #    neither adapter wanted to be.
@@ -122,15 +124,27 @@ nb.vote_plot(
 # small one may be noise. And with two models, as in our pair, counting heads cannot decide
 # anything: every conflict is one against one. Mass decides all but exact draws.
 #
-# That is the whole idea. The name says the order: **T**r**I**m, **E**lect **S**ign and merge. Now
-# the three steps, one by one.
+# ### ▸ The three steps in short
+#
+# The name says the order: **T**r**I**m, **E**lect **S**ign and merge.
+#
+# 1. **Trim** each task vector by itself: keep its largest changes by *magnitude* (size without the
+#    sign), set the rest to 0. **Density** is the share that is kept. Of +.002, −.001, +.150 and
+#    −.200, density 50% keeps +.150 and −.200.
+# 2. **Elect a sign** for each entry, by mass, from what is left. An exact draw elects nobody, and
+#    the entry does not change.
+# 3. **Disjoint merge:** average the changes that have the elected sign, and divide by how many
+#    these are. A change that stands alone is kept whole, not halved.
+#
+# With this you can go on to section 5. Sections 3, 4 and 6 take the steps one by one, and you
+# write them.
 
 # %% [markdown]
 # ## 3 Trim: keep what matters
 #
-# Take the four changes +.002, −.001, +.150, −.200 of one task vector. Sort them by **magnitude**
-# (size without the sign): .200, .150, .002, .001. At **density** 50% we keep two of four: −.200
-# and +.150 stay, the others become 0. Density is always the share that is *kept*.
+# Take the four changes +.002, −.001, +.150, −.200 once more. Sorted by magnitude they are .200,
+# .150, .002, .001. At density 50% we keep two of four: −.200 and +.150. Density is always the share
+# that is *kept*, never the share that goes.
 #
 # How much do we lose? Before you look, guess. The *norm* of a task vector is its overall size
 # (the square root of the sum of the squares). Suppose we keep only the largest 20% of the
@@ -168,7 +182,8 @@ nb.Note(f"Kept at density .2: persona {left_at_20:.2f}, random numbers {of_noise
 
 # %% [markdown]
 # The two are close, so the curve alone proves nothing about redundancy. Whether the model *behaves*
-# as well without the small entries is the question that counts. Section 9 measures it.
+# as well without the small entries is the question that counts. Section 9 measures it. (Trim picks
+# the largest. DARE, in lesson 5, picks at random: then even a bell curve has nothing to offer.)
 #
 # Now write it yourself.
 
@@ -329,7 +344,7 @@ nb.steps_figure(
 )
 
 # %% [markdown]
-# ### Step through it
+# ### ▸ Step through it
 #
 # The stepper follows one entry through the three steps. Use the mouse, or the Tab and arrow keys.
 # The sentence under the figure says in words what the figure shows. Try these:
@@ -418,9 +433,9 @@ nb.merge_report_table(result.report)
 #   two task vectors. 1.0 means "as large as one adapter".
 # - **angle** between the two task vectors. Near 90° they are unrelated.
 #
-# Are that many conflicts a sign of two hostile adapters? Compare with pure chance: two unrelated
-# task vectors, trimmed to one half each, meet in .5 × .5 of the entries, and oppose in half of
-# these.
+# Are that many conflicts a sign of two hostile adapters? Do as in lesson 1, which held the shares of
+# opposite signs against chance: two unrelated task vectors, trimmed to one half each, meet in
+# .5 × .5 of the entries, and oppose in half of these.
 
 # %%
 nb.Note(nb.conflicts_sentence(result.report, density=0.5))
@@ -437,9 +452,9 @@ nb.fate_plot(found, title="What TIES at density .5 makes of each adapter's chang
 nb.Note(nb.overruled_sentence(found))
 
 # %% [markdown]
-# ### Your function did this?
+# ### Did your function do this?
 #
-# Let us see. The next cell puts *your* `ties` in the place of the tool's, for every layer, and
+# For those who wrote `ties` in section 6. The next cell puts *your* `ties` in the place of the tool's, for every layer, and
 # compares the two merged models. Then your model gets two prompts of each kind.
 
 # %%
@@ -463,45 +478,10 @@ if yours is not None:
 # We use 150 items of each suite's **dev** split, so every score carries a 95% interval: a range
 # that would catch the true score in 95 of 100 such samples. Differences smaller than that may be
 # luck. The **test** split stays closed until every choice is made.
-#
-# First the helpers. A recipe is a dictionary here, exactly what the YAML file would hold.
-
-# %%
-ITEMS = 150
-LOW, CONFLICT = "", "_conflict"
-
-
-def recipe(method, pair=LOW, weights=(1.0, 1.0), **parameters):
-    """A recipe for the persona and the agentic adapter of one pair."""
-    names = (f"task_api_persona{pair}", f"task_api_agentic{pair}")
-    models = [
-        {"model": n, "parameters": {"weight": w}} for n, w in zip(names, weights, strict=True)
-    ]
-    return {
-        "merge_method": method,
-        "base_model": "base",
-        "models": models,
-        "parameters": parameters,
-        "dtype": "float32",
-    }
-
-
-def measure(name, recipe, split="dev"):
-    """Merge, then score the merged model; returns its evaluation and its size."""
-    merged = mergelab.merge(recipe)
-    scores = evaluate(*merged.load(), split=split, limit=ITEMS, name=name)
-    return scores, merged.report.total().magnitude_kept
-
-
-def score_adapter(name):
-    """Score one adapter on its own."""
-    model, tokenizer = mergelab.load_model(name)
-    short = name.removeprefix("task_api_").removesuffix(CONFLICT)
-    return evaluate(model, tokenizer, split="dev", limit=ITEMS, name=f"{short} alone")
-
 
 # %% [markdown]
-# The average (linear, weights .5 and .5) against TIES (density .5). In the published comparison,
+# `nb.recipe` writes a recipe as a dictionary, exactly what the YAML file would hold; `nb.measure`
+# merges and scores. The average (linear, weights .5 and .5) against TIES (density .5). In the published comparison,
 # on a 3-billion-parameter model, the average reached .867 combined and TIES .897.
 #
 # What will the two reach here? And which is ahead?
@@ -515,12 +495,10 @@ predictions.choice(
 )
 
 # %%
-average, average_size = measure("linear .5/.5", recipe("linear", weights=(0.5, 0.5)))
-ties_low, ties_size = measure("TIES, density .5", recipe("ties", density=0.5))
-alone = [score_adapter("task_api_persona"), score_adapter("task_api_agentic")]
-nb.scores_table([*alone, average, ties_low])
-
-# %%
+skills = ("persona", "agentic")
+average, average_size = nb.measure("linear .5/.5", nb.recipe("linear", weights=(0.5, 0.5)))
+ties_low, ties_size = nb.measure("TIES, density .5", nb.recipe("ties", density=0.5))
+alone = [nb.measure_alone(f"task_api_{skill}", name=f"{skill} alone") for skill in skills]
 nb.score_plot([*alone, average, ties_low])
 
 # %%
@@ -528,6 +506,7 @@ lead = compare(ties_low, average)["combined"]
 answer = {1: "TIES", -1: "average", 0: "no clear difference"}[nb.beyond_noise(lead)]
 display(predictions.reveal("combined score of the average", average.combined.estimate))
 display(predictions.reveal("better merge of the first pair", answer))
+display(nb.scores_table([*alone, average, ties_low]))
 nb.Note(
     nb.difference_sentence("TIES", "the average", lead)
     + " Published: TIES .03 above the average, from 50 items a suite, where chance alone moves "
@@ -538,8 +517,8 @@ nb.Note(
 # ### ▸ Match the scale first, then ask whether sign election helps
 #
 # It is tempting to stop here. But look at what else differs between these two merges. The average
-# *halves* every change that only one adapter makes. TIES keeps it whole: that was the detail in
-# section 4. So TIES is not only a vote, it is also simply *more*.
+# *halves* every change that only one adapter makes. TIES keeps it whole: that was the third of the
+# steps in section 2. So TIES is not only a vote, it is also simply *more*.
 #
 # A fair opponent needs the same size. **Task arithmetic** adds the task vectors and multiplies by
 # lambda; no trim, no vote. We choose its lambda so that the merged change has exactly the norm of
@@ -547,15 +526,8 @@ nb.Note(
 
 
 # %%
-def sized(size, recipe):
-    """The recipe, with lambda set so that the merged change has this size."""
-    plain = mergelab.merge(recipe).report.total().magnitude_kept
-    parameters = {**recipe["parameters"], "lambda": size / plain}
-    return {**recipe, "parameters": parameters}
-
-
-same_size = sized(ties_size, recipe("task_arithmetic"))
-matched, matched_size = measure("task arithmetic, same size", same_size)
+same_size = nb.sized(ties_size, nb.recipe("task_arithmetic"))
+matched, matched_size = nb.measure("task arithmetic, same size", same_size)
 nb.Table(
     ["", "lambda", "size (magnitude kept)", "combined"],
     [
@@ -585,10 +557,9 @@ nb.Note(nb.scale_or_election(by_size, by_election))
 # %% [markdown]
 # ### A pair that was trained into each other's way
 #
-# Maybe this pair is too peaceful for a vote to matter. A second pair ships with the course. Its
-# two adapters were also trained to answer *some of the other's prompts in their own style*: a
-# little JSON where chat was right, a little chat where JSON was right. Their sizes differ more,
-# too. If sign election helps where skills compete, it may show here.
+# Maybe this pair is too peaceful for a vote to matter. In the **conflict pair** of lesson 1 both
+# adapters were also trained to answer some of the other's prompts in their own style. If sign
+# election helps where skills compete, it may show here.
 
 # %%
 predictions.choice(
@@ -598,13 +569,15 @@ predictions.choice(
 )
 
 # %%
-hard_alone = [score_adapter(f"task_api_{skill}{CONFLICT}") for skill in ("persona", "agentic")]
-hard_average, hard_average_size = measure(
-    "linear .5/.5", recipe("linear", CONFLICT, weights=(0.5, 0.5))
+hard_alone = [
+    nb.measure_alone(f"task_api_{skill}_conflict", name=f"{skill} alone") for skill in skills
+]
+hard_average, _ = nb.measure(
+    "linear .5/.5", nb.recipe("linear", nb.CONFLICT, weights=(0.5, 0.5))
 )
-hard_ties, hard_size = measure("TIES, density .5", recipe("ties", CONFLICT, density=0.5))
-hard_matched, _ = measure(
-    "task arithmetic, same size", sized(hard_size, recipe("task_arithmetic", CONFLICT))
+hard_ties, hard_size = nb.measure("TIES, density .5", nb.recipe("ties", nb.CONFLICT, density=0.5))
+hard_matched, _ = nb.measure(
+    "task arithmetic, same size", nb.sized(hard_size, nb.recipe("task_arithmetic", nb.CONFLICT))
 )
 hard_merges = [hard_average, hard_matched, hard_ties]
 nb.scores_table([*hard_alone, *hard_merges], caption="Conflict pair")
@@ -623,63 +596,41 @@ nb.differences_plot(
 )
 
 # %%
-nb.Note("Conflict pair. " + nb.scale_or_election(hard_by_size, hard_by_election))
+hard_pair = nb.changes(*nb.CONFLICT)
+display(nb.Note("Conflict pair. " + nb.scale_or_election(hard_by_size, hard_by_election)))
+nb.Note(nb.overruled_sentence(nb.fates(hard_pair, 0.5, names=skills)))
 
 # %% [markdown]
-# Who was outvoted in the conflict pair? The same accounts as in section 7, for this pair:
+# The second sentence says who was outvoted in the conflict pair, counted as in section 7.
+#
+# ### The conflict dial
+#
+# Two pairs are two points, and one size is only one size. A ladder of pairs ships with the course:
+# trained alike, but with an *own-style share* of 0, 2, 5 or 10%: how many of the other's prompts
+# each adapter learned to answer in its own style. Their scores are in `data/tables/ladder.csv`,
+# made by `mergelab tables`. There, *best on dev* means that each method chose its scale on the dev
+# split and was then measured once on the test split.
+#
+# Move the slider, or use Tab and the arrow keys. Ask at each rung: which method is ahead, at the
+# default scale and at its best one? Do the cosine and the sizes in the sentence tell you that in advance?
 
 # %%
-hard_pair = nb.changes("task_api_persona_conflict", "task_api_agentic_conflict")
-nb.Note(nb.overruled_sentence(nb.fates(hard_pair, 0.5, names=("persona", "agentic"))))
+nb.ConflictDial()
 
 # %% [markdown]
-# One size is still only one size, and it was TIES' own. So let both methods try several. The next
-# plot compares them at four sizes on the conflict pair: read it from left to right, and at each
-# size ask which marker is higher. If the two curves lie on each other, size explains everything.
-# If one lies above the other by more than the intervals, the method matters.
+# If you only read this page, here are two states of the dial, and the last rung in words.
 
 # %%
-curves = {
-    "task arithmetic": [(hard_average_size, hard_average), (hard_size, hard_matched)],
-    "TIES, density .5": [(hard_size, hard_ties)],
-}
-tried = {"task arithmetic": recipe("task_arithmetic", CONFLICT)}
-tried["TIES, density .5"] = recipe("ties", CONFLICT, density=0.5)
-for size in (hard_average_size, 1.0, 1.5):
-    for name, plain in tried.items():
-        if size == hard_average_size and name == "task arithmetic":
-            continue  # the average of two is their sum at lambda .5: measured above
-        curves[name].append((size, measure(name, sized(size, plain))[0]))
-nb.size_plot(
-    curves,
-    marked=[("this one is linear .5/.5", hard_average_size, hard_average.combined.estimate)],
-    title="Conflict pair: score against size, with 95% intervals",
-)
-
-# %%
-nb.sizes_table(curves)
-
-# %% [markdown]
-# Those comparisons were for choosing. Now each method may enter with its best size, **once**, on
-# the test split, which nothing has been tuned on.
-
-# %%
-finalists = []
-for name, points in curves.items():
-    size, chosen = max(points, key=lambda point: point[1].combined.estimate)
-    on_test, _ = measure(f"{name}, size {size:.2f}", sized(size, tried[name]), split="test")
-    finalists.append(on_test)
-display(nb.scores_table(finalists, caption="Conflict pair, each method at its best size"))
-final = compare(finalists[1], finalists[0])["combined"]
-nb.Note(nb.difference_sentence(finalists[1].model, finalists[0].model, final))
+display(nb.ladder_plot(scale="default", rung=10))
+display(nb.ladder_plot(scale="best", rung=10))
+nb.Note(nb.rung_sentence(read_ladder(), 10, "best"))
 
 # %% [markdown]
 # This is the habit to take home: **match the scale first, then ask whether sign election helps.**
-# On other pairs the answer can be different. The extension at the end has one line to change, so
-# that you can repeat the comparison for the first pair.
+# On other pairs the answer can be different.
 
 # %% [markdown]
-# ## 9 How much to trim
+# ## 9 ☆ How much to trim
 #
 # Usual advice: density .2 to .3 is aggressive, .5 balanced, .7 light, and 1.0 is election only.
 # The published sweep, on the 3-billion-parameter model:
@@ -698,8 +649,8 @@ predictions.range("gap between best and worst density, .3 to .7", low=None, high
 published = {0.3: 0.823, 0.4: 0.867, 0.5: 0.891, 0.6: 0.879, 0.7: 0.854}
 sweep, size_at = {0.5: ties_low}, {0.5: ties_size}
 for density in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 1.0):
-    sweep[density], size_at[density] = measure(
-        f"TIES, density {density}", recipe("ties", density=density)
+    sweep[density], size_at[density] = nb.measure(
+        f"TIES, density {density}", nb.recipe("ties", density=density)
     )
 nb.sweep_plot(sweep, published, title="TIES on the first pair: how much to keep")
 
@@ -739,68 +690,73 @@ nb.replies_table([*hard_alone, hard_average, hard_ties])
 
 
 # %%
-def leaks(evaluation):
-    """Share of chats answered with JSON, and of tool requests answered without."""
-    chats = evaluation.skills["persona"].outcomes
-    calls = [
-        o for o in evaluation.skills["agentic"].outcomes if not isinstance(o.item.expected, str)
-    ]
-    in_chat = sum("{" in o.reply for o in chats) / len(chats)
-    no_call = sum("{" not in o.reply for o in calls) / len(calls)
-    return [evaluation.model, f"{in_chat:.1%}", f"{no_call:.1%}"]
-
-
-for title, models in (
-    ("First pair", [*alone, average, matched, ties_low]),
-    ("Conflict pair", [*hard_alone, *hard_merges]),
-):
-    columns = ["", "chats answered with JSON", "tool requests answered without JSON"]
-    display(nb.Table(columns, [leaks(each) for each in models], caption=title))
+display(nb.manner_table([*alone, average, matched, ties_low], caption="First pair"))
+nb.manner_table([*hard_alone, *hard_merges], caption="Conflict pair")
 
 # %% [markdown]
 # ### Would a look at the weights have told us?
 #
-# A pair is *TIES-compatible* if both adapters sit on the same base, change the same weights, and
-# disagree in some of them; otherwise there is nothing to resolve. A few lines can answer that,
-# with reasons. "Strongly" means among the largest 20% of an adapter's changes in a tensor.
+# A pair is *TIES-compatible* if both adapters sit on the same base, change some of the same weights
+# (overlapping targets), and disagree in some of them (conflicts). Otherwise there is nothing to
+# resolve. A few lines can answer that, with the reason.
+
+# %% [markdown]
+# <!-- exercise: ties/ties_compatible -->
+
+
+# %% nbgrader={"grade": false, "grade_id": "ties_compatible", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def ties_compatible(first, second, bases):
+    """Whether TIES has anything to resolve between two models, and the reason."""
+    ### BEGIN SOLUTION
+    if bases[0] != bases[1]:
+        return False, "different base"
+    shared = first.keys() & second.keys()
+    if not shared:
+        return False, "no shared target"
+    if any(first[name].shape != second[name].shape for name in shared):
+        return False, "different shapes"
+    for name in shared:
+        if (first[name].sign() * second[name].sign() < 0).any():
+            return True, "conflicts"
+    return False, "no conflict"
+    ### END SOLUTION
 
 
 # %%
-def ties_compatible(first, second):
-    """Whether there is anything for TIES to resolve between two models, and why."""
-    try:
-        found = inspect_models([first, second]).total
-    except UserError as problem:
-        return "no", str(problem)
-    if 0 in found.relative_norms or found.cosine is None:
-        return "no", "one of them changes nothing in the base: nothing to merge"
-    shared = found.same_sign + found.opposite_sign
-    if found.opposite_sign == 0:
-        return "not needed", "they never disagree: a sum of the right size does the same"
-    return "yes", (
-        f"same base; both change {shared:.1%} of the weights strongly, "
-        f"{found.opposite_sign:.1%} in opposite directions; cosine {found.cosine:+.2f}"
-    )
+check("ties/ties_compatible", ties_compatible)
+
+# %% nbgrader={"grade": true, "grade_id": "ties_compatible_visible", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+grade("ties/ties_compatible", ties_compatible, part="visible")
+
+# %% nbgrader={"grade": true, "grade_id": "ties_compatible_hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# Hidden cases run when you submit: the same contract on other shapes, number types and values.
+### BEGIN HIDDEN TESTS
+grade("ties/ties_compatible", ties_compatible, part="hidden")
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Your function on our pairs, each task vector trimmed to its largest 20% in each tensor:
 
 
-candidates = [
-    ("task_api_persona", "task_api_agentic"),
-    ("task_api_persona_conflict", "task_api_agentic_conflict"),
-    ("task_api_persona", "base"),
-]
-nb.Table(
-    ["pair", "anything to resolve?", "why"],
-    [[" + ".join(models), *ties_compatible(*models)] for models in candidates],
-    text_columns=range(3),
-)
+# %%
+def largest(found):
+    """The two task vectors of a pair as dicts, trimmed to density .2."""
+    return [
+        {name: methods.trim(deltas[which], 0.2) for name, deltas in found.deltas.items()}
+        for which in (0, 1)
+    ]
+
+
+for name, found in (("First pair", pair), ("Conflict pair", hard_pair)):
+    print(f"{name}: {nb.attempt(ties_compatible, *largest(found), ['base', 'base'])}")
 
 # %% [markdown]
 # Now put what the weights say beside what the merges do.
 
 # %%
-views = [inspect_models(models).total for models in candidates[:2]]
+views = [inspect_models(models).total for models in (nb.LOW, nb.CONFLICT)]
 nb.Note(
-    f"Opposite signs: {views[0].opposite_sign:.1%} in the first pair, {views[1].opposite_sign:.1%} "
+    f"Opposite signs among the largest 20%: {views[0].opposite_sign:.1%} in the first pair, {views[1].opposite_sign:.1%} "
     f"in the conflict pair. Their TIES merges score {ties_low.combined.estimate:.2f} and "
     f"{hard_ties.combined.estimate:.2f}."
 )
@@ -812,9 +768,61 @@ nb.Note(
 # %% [markdown]
 # ## 11 Spot the invented output
 #
+# Some figures in a report can be checked against each other, without the models. You know the three
+# rules already, from section 7. Write them down as a function.
+
+# %% [markdown]
+# <!-- exercise: ties/read_report -->
+
+
+# %% nbgrader={"grade": false, "grade_id": "read_report", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def read_report(rows, density):
+    """Rows of a report that cannot be true, and their faults."""
+    ### BEGIN SOLUTION
+    result = {}
+    for row in rows:
+        faults = []
+        if abs(row["trimmed"] / row["entries"] - (1 - density)) > 0.01:
+            faults.append("trimmed")
+        if row["conflicts"] > row["entries"] - row["trimmed"]:
+            faults.append("conflicts")
+        if row["resolved"] > row["conflicts"]:
+            faults.append("resolved")
+        if faults:
+            result[row["layer"]] = faults
+    return result
+    ### END SOLUTION
+
+
+# %%
+check("ties/read_report", read_report)
+
+# %% nbgrader={"grade": true, "grade_id": "read_report_visible", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+grade("ties/read_report", read_report, part="visible")
+
+# %% nbgrader={"grade": true, "grade_id": "read_report_hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# Hidden cases run when you submit: the same contract on other shapes, number types and values.
+### BEGIN HIDDEN TESTS
+grade("ties/read_report", read_report, part="hidden")
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Your function on the report of section 7: no row should be left.
+
+# %%
+rows = [
+    {"layer": layer.label, "entries": layer.entries, "trimmed": layer.removed[0],
+     "conflicts": layer.conflicts, "resolved": layer.resolved}
+    for layer in result.report.per_layer()
+]  # fmt: skip
+print("Rows that cannot be true:", nb.attempt(read_report, rows, 0.5))
+
+# %% [markdown]
+# ### The audit
+#
 # Tutorials sometimes print logs that nobody ever ran. Here is one, made up for this course: TIES
 # of two adapters on a model with 28 layers. At least five things in it cannot be true. Find them,
-# with a calculator if you like. One line is possible: which?
+# with a calculator or with your function. One line is possible: which?
 #
 # ```text
 # ties: 2 models, density 0.4
@@ -848,7 +856,7 @@ nb.Note(
 # </details>
 
 # %% [markdown]
-# ## 12 When it goes wrong, and what to turn
+# ## 12 ☆ When it goes wrong, and what to turn
 #
 # **What TIES does badly**
 #
@@ -859,8 +867,9 @@ nb.Note(
 # - It is *harder to debug* than an average. With an average you know what happened to every
 #   weight.
 #
-# What it does well beyond two models is not measured in this lesson. The paper merges up to
-# eleven; with a plain average, each of eleven models would keep a share of 1/11.
+# TIES also *scales to many models*: the vote only gets more voters. The paper merges up to eleven;
+# with a plain average, each of eleven would keep a share of 1/11. A third adapter ships,
+# `task_api_digest` (one-line summaries of a task); merging all three is a matter for lesson 8.
 #
 # **The usual advice**, as it is published:
 #
@@ -878,8 +887,8 @@ nb.Note(
 weak = min(hard_ties.skills, key=lambda skill: hard_ties.skills[skill].rate.estimate)
 more = (0.6, 0.4) if weak == "persona" else (0.4, 0.6)
 advice = [
-    measure(f"weight .6 to {weak}", recipe("ties", CONFLICT, weights=more, density=0.5))[0],
-    measure("density .3", recipe("ties", CONFLICT, density=0.3))[0],
+    nb.measure(f"weight .6 to {weak}", nb.recipe("ties", nb.CONFLICT, weights=more, density=0.5))[0],
+    nb.measure("density .3", nb.recipe("ties", nb.CONFLICT, density=0.3))[0],
 ]
 display(nb.scores_table([*hard_merges, *advice], caption="Conflict pair"))
 nb.Note(
@@ -965,8 +974,9 @@ predictions.calibration()
 #
 # **Go further**
 #
-# - *Repeat section 8 for the first pair:* in the cell with the curves, write `LOW` for `CONFLICT`
-#   and start from `average` and `ties_low`. Do the curves lie closer together?
+# - *Score against size:* for either pair, measure `nb.sized(size, nb.recipe("ties", density=0.5))`
+#   and the same with `task_arithmetic` at a few sizes, and draw both with `nb.size_plot`. Do the
+#   curves lie on each other? Then size explains everything.
 # - *A variant of your own:* elect the sign only where the mass is clearly on one side, and keep
 #   the plain average elsewhere. Does it beat both?
 # - *A density per layer:* in a recipe, `density: [0.3, 0.7]` runs from .3 in the first layer to
