@@ -244,11 +244,13 @@ def tables(
         int | None, typer.Option(min=1, help="Use only so many items of each suite.")
     ] = None,
 ) -> None:
-    """Make the course's overview again: sources and merges of both pairs, as CSV and figure.
+    """Make the course's tables again: the overview (CSV and figure), and random drops (CSV).
 
     Example: `mergelab tables --out /tmp/tables`
     """
     from mergelab.evaluation import results_table
+    from mergelab.evaluation.dare_table import ITEMS as DROP_ITEMS
+    from mergelab.evaluation.dare_table import random_drops, write_drops
     from mergelab.evaluation.overview import overview, write_csv
     from mergelab.notebook.overview_plot import overview_plot
 
@@ -261,8 +263,10 @@ def tables(
         rows = overview(limit=limit, progress=progress)
     write_csv(rows, out / "overview.csv")
     overview_plot(rows).savefig(out / "overview.png", metadata={"Software": None})
+    with _progress("dropping at random") as progress:
+        write_drops(random_drops(limit=limit or DROP_ITEMS, progress=progress), out / "dare.csv")
     _print(results_table([row.evaluation for row in rows]))
-    _print(f"Written to {out}/overview.csv and {out}/overview.png")
+    _print(f"Written to {out}: overview.csv, overview.png and dare.csv")
 
 
 @app.command()

@@ -11,6 +11,19 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "dare_dice": ("DareDice",),
+    "dare_plots": ("drop_plot", "noise_plot", "pair_plot", "scaled_plot", "survival_plot"),
+    "dare_rolls": ("clashes", "drops_table_rows", "layer_inputs", "layer_noise", "roll"),
+    "dare_words": (
+        "clash_sentence",
+        "ninety_verdict",
+        "noise_sentence",
+        "pair_verdict",
+        "rolls_table",
+        "scaled_verdict",
+        "speed_sentence",
+        "spread_sentence",
+    ),
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),

@@ -1,4 +1,4 @@
-"""The exercises of lesson 05: drop, rescale, DARE with a sum and with a vote, and a judged merge."""
+"""The exercises of lesson 05: drop, rescale, DARE with a sum or a vote, and a judged merge."""
 
 from autograder.exercises.dare.dare_linear import DARE_LINEAR
 from autograder.exercises.dare.dare_ties import DARE_TIES

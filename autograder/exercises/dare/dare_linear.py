@@ -21,8 +21,8 @@ their weighted sum.
 - `weights` is a list with one number per task vector, possibly negative, or `None`, which means 1
   for each. `lam` is one number, the overall scale.
 - **Drop** each task vector by its own dice and **rescale** it, as in the two exercises above. Then
-  **add**: the result is `lam * sum(w_i * dropped_and_rescaled_i)`. The weights are used as they are;
-  they are not divided by their sum.
+  **add**: the result is `lam * sum(w_i * dropped_and_rescaled_i)`. The weights are used as they
+  are; they are not divided by their sum.
 - Compute in float32 and return the merged task vector (not added to any base) in the shape and
   dtype of the deltas. Do not change the inputs.
 """

@@ -17,15 +17,16 @@ CONTRACT = """
 Write `dare_ties(deltas, drop_rate, dice, weights=None, lam=1.0)`: DARE on each task vector, then
 sign election and the mean of what agrees, as in lesson 4. There is no trim.
 
-- `deltas`, `drop_rate`, `dice`, `weights` and `lam` are what they are for `dare_linear`: one or more
-  task vectors of one shape (any shape, also empty) and one dtype (float32, float16 or bfloat16), a
-  rate at least 0 and below 1, dice for each, weights or `None` for 1 each, one overall scale.
+- `deltas`, `drop_rate`, `dice`, `weights` and `lam` are what they are for `dare_linear`: one or
+  more task vectors of one shape (any shape, also empty) and one dtype (float32, float16 or
+  bfloat16), a rate at least 0 and below 1, dice for each, weights or `None` for 1 each, one overall
+  scale.
 - **Drop** each task vector by its own dice and **rescale** it.
 - **Elect** one sign per entry from what is left: the sign of `sum(w_i * left_i)`. A sum of exactly
   zero elects no sign, and the entry is 0.
 - **Merge**: the entry is `sum(w_i * left_i) / sum(|w_i|)`, both sums over the models whose
-  `w_i * left_i` has the elected sign. A dropped entry is 0 and takes no part. At the end multiply by
-  `lam`.
+  `w_i * left_i` has the elected sign. A dropped entry is 0 and takes no part. At the end multiply
+  by `lam`.
 - Compute in float32 and return the merged task vector in the shape and dtype of the deltas. Do not
   change the inputs.
 
@@ -301,7 +302,11 @@ VISIBLE = (
     Case("three models", (vectors(FIRST, SECOND, THIRD), 0.75, vectors(*DICE)), core=True),
     Case(
         "one large change against two small ones",
-        (vectors([0.9, 0.5], [-0.3, -0.1], [-0.2, -0.1]), 0.5, vectors([0.9] * 2, [0.6, 0.7], [0.8] * 2)),
+        (
+            vectors([0.9, 0.5], [-0.3, -0.1], [-0.2, -0.1]),
+            0.5,
+            vectors([0.9, 0.9], [0.6, 0.7], [0.8, 0.8]),
+        ),
         core=True,
     ),
     Case(
@@ -314,7 +319,7 @@ VISIBLE = (
     Case("a single model", (vectors(THIRD), 0.5, vectors(DICE[2]))),
     Case("drop rate 0", (vectors(FIRST, SECOND), 0.0, vectors(*DICE[:2]))),
     Case("an exact draw", (vectors([0.5, 1.0], [-0.5, 1.0]), 0.5, vectors([0.9] * 2, [0.8] * 2))),
-)  # fmt: skip
+)
 
 
 def hidden(seed: str) -> list[Case]:

@@ -15,8 +15,8 @@ random numbers are handed in, so that the result is exact.
   bfloat16. `dice` is a float32 tensor of the same shape with numbers from 0 up to, but not
   including, 1.
 - `drop_rate` is the chance that an entry is **dropped**, a number from 0 to 1.
-- An entry **stays where `dice >= drop_rate`**; everywhere else it becomes 0. So at rate 0 everything
-  stays, and at rate 1 nothing does.
+- An entry **stays where `dice >= drop_rate`**; everywhere else it becomes 0. So at rate 0
+  everything stays, and at rate 1 nothing does.
 - Entries that stay keep their value; nothing is rescaled here.
 - Return a new tensor with the shape and dtype of `delta`. Do not change the inputs.
 """

@@ -28,8 +28,8 @@ on average, and how far off that estimate may be.
 
 HINTS = (
     "`torch.stack` makes one tensor of the samples, with the samples along dimension 0.",
-    "`stacked.std(0)` divides by n - 1 by default. For one sample, fill with `torch.full_like(mean, "
-    "math.inf)`.",
+    "`stacked.std(0)` divides by n - 1 by default. For one sample, fill with "
+    "`torch.full_like(mean, math.inf)`.",
 )
 
 

@@ -11,8 +11,8 @@ Write `rescale(kept, drop_rate)`: enlarge what a drop has left.
 
 - `kept` is a task vector after a drop: a tensor of any shape, also empty or with a single entry, of
   dtype float32, float16 or bfloat16. Many entries are 0.
-- `drop_rate` is the chance with which each entry was dropped, a number from 0 to 1. It is the chance
-  that counts, not how many entries happen to be 0.
+- `drop_rate` is the chance with which each entry was dropped, a number from 0 to 1. It is the
+  chance that counts, not how many entries happen to be 0.
 - Every entry is multiplied by `1 / (1 - drop_rate)`. At a drop rate of exactly 1 nothing was left,
   and the result is all 0 (not NaN).
 - Compute in float32 and return a new tensor with the shape and dtype of `kept`. Do not change the

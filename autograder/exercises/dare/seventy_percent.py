@@ -18,16 +18,16 @@ CONTRACT = f"""
 Write `seventy_percent()`: return a recipe for a DARE merge of the two adapters that drops at least
 70% of each and still keeps both skills.
 
-- Return a plain dict in the form of the example. `merge_method` is `dare_linear` or `dare_ties`. You
-  may set `density` (the share that is **kept**), `lambda` (the overall scale) and, for each model,
-  `weight` and `density`. Nothing else; the survivors are rescaled by `1/density` as always.
+- Return a plain dict in the form of the example. `merge_method` is `dare_linear` or `dare_ties`.
+  You may set `density` (the share that is **kept**), `lambda` (the overall scale) and, for each
+  model, `weight` and `density`. Nothing else; the survivors are rescaled by `1/density` as always.
 - The density of each adapter is at most .3.
 - Your merge is compared **with itself at density 1**: the same method, weights and lambda, nothing
   dropped. On each skill it must lose **less than 5%** of that score, as the mean of {SEEDS} seeds.
 - It must also be of use: at least {USABLE:g} on each skill.
-- Both are measured on {ITEMS} items of each skill: here on the first of the dev suites, when you hand
-  in on new items of the same kind, which nobody has seen. A recipe that is just inside the bar may
-  fall outside it on other items: leave room.
+- Both are measured on {ITEMS} items of each skill: here on the first of the dev suites, when you
+  hand in on new items of the same kind, which nobody has seen. A recipe that is just inside the
+  bar may fall outside it on other items: leave room.
 - One check takes some seconds, because it merges and asks six models.
 """
 
