@@ -20,8 +20,8 @@ def ninety_verdict(rows: Sequence[TableRow]) -> str:
         safe = [d for d in by if by[d] >= KEPT * by[1.0]]
         text = (
             f"{model}: {by[1.0]:.2f} whole, {by[0.1]:.2f} with 90% dropped, {by[0.01]:.2f} with "
-            f"99% dropped. Up to {1 - min(safe):.0%} of it can go before more than 5% of its skill "
-            "does"
+            f"99% dropped. Of the shares tried, {1 - min(safe):.0%} is the largest that can go "
+            "without more than 5% of its skill"
         )
         if 0.5 in bare:
             text += f"; without rescaling, dropping 50% leaves {bare[0.5]:.2f}"
