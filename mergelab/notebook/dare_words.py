@@ -54,7 +54,7 @@ def pair_verdict(
             parts.append(
                 f"{skill} {by[density] / by[1.0]:.0%} ({by[1.0]:.2f} to {by[density]:.2f})"
             )
-        said.append(f"{method} keeps of the same merge at density 1: {' and '.join(parts)}.")
+        said.append(f"Of the same merge at density 1, {method} keeps {' and '.join(parts)}.")
     top = {skill: max(theirs.values()) for skill, theirs in published.items()}
     at = {skill: theirs[density] for skill, theirs in published.items()}
     low, high = min(next(iter(published.values()))), max(next(iter(published.values())))
@@ -66,7 +66,8 @@ def pair_verdict(
     said.append(
         f"Published at density {density:g}: "
         + " and ".join(
-            f"{skill} {at[skill]:.2f} (best of its sweep {top[skill]:.2f})" for skill in at
+            f"{skill} {at[skill]:.2f} ({at[skill] / top[skill]:.0%} of the best of its sweep)"
+            for skill in at
         )
         + f". The shape, {low:g} clearly below {high:g}, is "
         + ("the same here." if agree else "not the same here.")
@@ -106,17 +107,18 @@ def noise_sentence(found: Noise) -> str:
 
     >>> print(noise_sentence(Noise(0.9, 3.0, 0.8, 0.1)))
     At a drop rate of 90% the noise in a single weight is 3.0 times its change. In an output of the
-    layer it is 0.80 times what the adapter adds there, and 10% of the whole output: the sum over
-    many entries has averaged most of it out.
+    layer it is 0.80 times what the adapter adds there, and 10% of the whole output. The sum over
+    many entries has averaged out 73% of it.
     """
     text = (
         f"At a drop rate of {found.drop_rate:.0%} the noise in a single weight is "
         f"{found.weight:.1f} times its change. In an output of the layer it is {found.change:.2f} "
-        f"times what the adapter adds there, and {found.output:.0%} of the whole output: "
+        f"times what the adapter adds there, and {found.output:.0%} of the whole output. "
     )
-    if found.change < 0.5 * found.weight:
-        return text + "the sum over many entries has averaged most of it out."
-    return text + "here the sum over many entries has averaged out little of it."
+    ratio = found.change / found.weight
+    if ratio > 0.95:
+        return text + "Here the sum over many entries has averaged out next to nothing."
+    return text + f"The sum over many entries has averaged out {1 - ratio:.0%} of it."
 
 
 def clash_sentence(before: Clash, after: Clash, density: float) -> str:
@@ -185,7 +187,7 @@ def spread_sentence(first: Rolls, second: Rolls) -> str:
     wrong = sum(a < b for a in ahead.rates() for b in behind.rates())
     pairs = len(ahead.rates()) * len(behind.rates())
     text = (
-        f"{ahead.name} leads {behind.name} by {abs(gap):.3f} on average. From seed to seed one "
+        f"On average, {ahead.name}, leads {behind.name}, by {abs(gap):.3f}. From seed to seed one "
         f"merge moves by up to {reach:.3f}. With one seed for each, {wrong} of {pairs} pairs would "
         "have shown the other one ahead"
     )

@@ -678,7 +678,7 @@ plain_sum = nb.roll(
 display(nb.rolls_table([final, plain_sum]))
 typical = sorted(final.results, key=lambda each: each.combined.estimate)[1]
 difference = compare(typical, plain_sum.results[0])["combined"]
-nb.Note(nb.difference_sentence(f"{best} (the middle seed)", "the plain sum", difference))
+nb.Note(nb.difference_sentence(f"the middle seed of {best}", "the plain sum", difference))
 
 # %% [markdown]
 # ## 11 Spot the invented output
