@@ -12,7 +12,13 @@ from typing import Any
 
 _HOMES = {
     "dare_dice": ("DareDice",),
-    "dare_plots": ("drop_plot", "noise_plot", "pair_plot", "scaled_plot", "survival_plot"),
+    "dare_plots": (
+        "drop_plot",
+        "drop_sweep_plot",
+        "noise_plot",
+        "scaled_plot",
+        "survival_plot",
+    ),
     "dare_rolls": ("clashes", "drops_table_rows", "layer_inputs", "layer_noise", "roll"),
     "dare_words": (
         "clash_sentence",

@@ -153,7 +153,7 @@ def survival_plot(rows: Sequence[TableRow], *, title: str = "") -> Picture:
 
 
 @styled
-def pair_plot(
+def drop_sweep_plot(
     rows: Sequence[TableRow], published: Mapping[str, Mapping[float, float]], *, title: str = ""
 ) -> Picture:
     """Both skills of a merged pair against density, for two methods, with a published sweep.

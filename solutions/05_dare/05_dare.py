@@ -491,7 +491,7 @@ published = {
     "agentic": {0.1: 0.68, 0.2: 0.79, 0.3: 0.87, 0.4: 0.89, 0.5: 0.90},
 }
 of_pair = [row for row in rows if row.models == "pair"]
-nb.pair_plot(of_pair, published, title="The pair by density: here and published")
+nb.drop_sweep_plot(of_pair, published, title="The pair by density: here and published")
 
 # %%
 nb.Note(nb.pair_verdict(of_pair, published))

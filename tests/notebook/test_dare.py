@@ -11,7 +11,7 @@ from mergelab.notebook.dare_plots import (
     dice_plot,
     drop_plot,
     noise_plot,
-    pair_plot,
+    drop_sweep_plot,
     scaled_plot,
     survival_plot,
 )
@@ -134,7 +134,7 @@ def test_another_density_or_task_vector_starts_over():
         lambda: noise_plot([Noise(0.5, 1.0, 0.5, 0.1), Noise(0.9, 3.0, 1.5, 0.3)]),
         lambda: survival_plot(SINGLE),
         lambda: scaled_plot(SCALED),
-        lambda: pair_plot(PAIR, PUBLISHED),
+        lambda: drop_sweep_plot(PAIR, PUBLISHED),
         lambda: dice_plot(torch.ones(3), torch.tensor([2.0, 0, 2]), torch.ones(3), 5, 2.0),
     ],
 )
