@@ -10,8 +10,8 @@ from mergelab.notebook.dare_dice import DareDice
 from mergelab.notebook.dare_plots import (
     dice_plot,
     drop_plot,
-    noise_plot,
     drop_sweep_plot,
+    noise_plot,
     scaled_plot,
     survival_plot,
 )
