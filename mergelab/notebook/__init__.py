@@ -11,6 +11,25 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "dare_dice": ("DareDice",),
+    "dare_plots": (
+        "drop_plot",
+        "drop_sweep_plot",
+        "noise_plot",
+        "scaled_plot",
+        "survival_plot",
+    ),
+    "dare_rolls": ("clashes", "drops_table_rows", "layer_inputs", "layer_noise", "roll"),
+    "dare_words": (
+        "clash_sentence",
+        "ninety_verdict",
+        "noise_sentence",
+        "pair_verdict",
+        "rolls_table",
+        "scaled_verdict",
+        "speed_sentence",
+        "spread_sentence",
+    ),
     "evaluate_advice": ("advice_table", "advise", "techniques_table"),
     "evaluate_chooser": ("StrategyChooser",),
     "evaluate_numbers": ("bootstrap_scores", "items_needed", "luckiest", "standard_error"),
