@@ -12,8 +12,13 @@ from typing import Any
 
 _HOMES = {
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
+    "kernel_plots": ("factor_tile_plot", "passes_plot", "rounding_plot", "tiles_plot"),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
+    "machine": ("about", "best_times", "peak_memory"),
+    "memory_plan": ("MODELS", "in_gb", "plan_memory", "plan_sentence"),
+    "memory_planner": ("MemoryPlanner",),
+    "memory_plots": ("memory_plot",),
     "picture": ("Picture",),
     "plots": ("differences_plot", "score_plot", "size_plot", "sweep_plot"),
     "predictions": ("Note", "Predictions"),
@@ -25,6 +30,7 @@ _HOMES = {
         "sizes_table",
         "sweep_table",
     ),
+    "rounding": ("codes", "errors_of_change", "round_trip"),
     "stepper": ("Example", "TiesStepper", "layer_example", "ten_examples"),
     "steps": ("follow",),
     "steps_plot": ("steps_figure",),

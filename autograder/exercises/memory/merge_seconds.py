@@ -288,8 +288,8 @@ MERGE_SECONDS = Exercise(
     signature="merge_seconds(entries, sources, bandwidth, fused=True, stored=4)",
     contract=CONTRACT,
     example="1,000 entries, 2 sources, 16,000 bytes per second. Fused: (2 + 1) reads and 1 write "
-    "of 4 bytes, 16 bytes an entry: `1.0` seconds. Plain: 2 · (2 + 3) numbers of 4 bytes, 40 bytes an "
-    "entry: `2.5` seconds.",
+    "of 4 bytes, 16 bytes an entry: `1.0` seconds. Plain: 2 · (2 + 3) numbers of 4 bytes, 40 bytes "
+    "an entry: `2.5` seconds.",
     reference=merge_seconds,
     visible=VISIBLE,
     hidden=hidden,

@@ -16,7 +16,8 @@ For one matrix of m rows and n columns, these are in memory together:
 
 - the **base's matrix**, `bits` bits for each of its m · n numbers (16, 8 or 4; 8 bits are a byte);
 - for **each source** what is stored of it. A full fine-tune (`rank=None`): 2 bytes for each of
-  m · n numbers. An adapter of rank r (`rank=r`): its two factors, m × r and r × n, 4 bytes a number;
+  m · n numbers. An adapter of rank r (`rank=r`): its two factors, m × r and r × n, 4 bytes for
+  each of their numbers;
 - **work copies** in float32, 4 bytes a number: one task vector for each source, and one for the
   result. They have n columns and m rows, or, if `rows` is given, at most `rows` rows at a time.
 
@@ -338,8 +339,8 @@ PEAK_BYTES = Exercise(
     signature="peak_bytes(shapes, sources, rank=None, bits=16, one_by_one=False, rows=None)",
     contract=CONTRACT,
     example="`peak_bytes([(100, 10)], sources=1)`: the base 2,000 bytes, the source 2,000, two "
-    "work copies of 4,000: `12000`. With `one_by_one=True, rows=5` each work copy holds 5 rows, 200 "
-    "bytes: `4400`.",
+    "work copies of 4,000: `12000`. With `one_by_one=True, rows=5` each work copy holds 5 rows, "
+    "200 bytes: `4400`.",
     reference=peak_bytes,
     visible=VISIBLE,
     hidden=hidden,
