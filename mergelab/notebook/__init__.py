@@ -12,6 +12,7 @@ from typing import Any
 
 _HOMES = {
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
+    "kernel_demos": ("all_programs", "seconds_table", "threshold_of"),
     "kernel_plots": ("factor_tile_plot", "passes_plot", "rounding_plot", "tiles_plot"),
     "layer_plots": ("fate_plot", "patch_plot", "trim_plot", "vote_plot"),
     "learner": ("attempt", "merge_with"),
