@@ -94,8 +94,11 @@ def judge(
     *,
     seed: str = "0",
     caller: Caller = call,
+    explain: bool = True,
 ) -> Verdict:
     """Run one part of an exercise's cases through `caller` and score the result.
+
+    `explain=False` leaves out the search for a known misconception, which the score does not need.
 
     >>> from autograder.exercise import find
     >>> judge(find("ties/trim"), find("ties/trim").reference, "visible").passed
@@ -127,7 +130,7 @@ def judge(
         verdict.outcomes.append(Outcome(case, result, problem_of(exercise, case, result)))
     verdict.mutated = any(outcome.call.mutated for outcome in verdict.outcomes)
     verdict.score = _score(verdict)
-    if not verdict.passed:
+    if explain and not verdict.passed:
         verdict.misconception = recognise(verdict)
     return verdict
 

@@ -211,26 +211,38 @@ def inspect(
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Model folders, adapters, shipped names.")],
     split: Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")] = "test",
+    skills: Annotated[
+        str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")
+    ] = "persona,agentic",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many items of each suite.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score models on the persona and agentic suites, with 95% intervals.
+    """Score models on the persona and agentic suites, or on those of --skills, with 95% intervals.
 
     Example: `mergelab evaluate task_api_persona task_api_agentic merged`
     """
     from mergelab.checkpoints.loading import load_model
     from mergelab.evaluation import evaluate as evaluate_model
-    from mergelab.evaluation import results_table
+    from mergelab.evaluation import load_suite, results_table
 
+    asked = [skill.strip() for skill in skills.split(",") if skill.strip()]
+    if not asked:
+        raise UserError(
+            "--skills: no skills to evaluate; name one or more of persona, agentic, digest"
+        )
+    for skill in asked:
+        load_suite(skill, split)  # an unknown one is refused before any model is loaded
     _quiet_transformers()
     results = []
     with _progress("evaluating") as progress:
         for done, (name, reference) in enumerate(zip(_labels(models), models, strict=True)):
             progress(done, len(models), name)
             model, tokenizer = load_model(reference)
-            results.append(evaluate_model(model, tokenizer, split=split, limit=limit, name=name))
+            results.append(
+                evaluate_model(model, tokenizer, skills=asked, split=split, limit=limit, name=name)
+            )
     if as_json:
         _print_json([result.to_dict(outcomes=False) for result in results])
         return

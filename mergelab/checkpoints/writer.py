@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mergelab.checkpoints.flushing import Flusher
 from mergelab.checkpoints.safetensors_file import DTYPE_NAMES
 from mergelab.errors import UserError
 
@@ -74,6 +75,7 @@ class CheckpointWriter:
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
         self._descriptors: list[int] = []
+        self._flusher = Flusher()
         shards = _into_shards(slots, max_shard_bytes)
         names = [f"{name}.safetensors"]
         if len(shards) > 1:
@@ -134,18 +136,22 @@ class CheckpointWriter:
             flat = values.to("cpu", place.slot.dtype).contiguous().flatten()
             start = place.start + first * place.slot.dtype.itemsize
             _write_all(place.descriptor, memoryview(flat.view(torch.uint8).numpy()), start)
+            self._flusher.wrote(place.descriptor, flat.nbytes)
 
     def close(self) -> None:
         """Bring everything to disk. Raises `RuntimeError` if a tensor was never written."""
         missing = sorted(name for name, place in self._places.items() if place.missing)
         if missing:
             raise RuntimeError(f"never written: {', '.join(missing)}")
+        self._flusher.stop()
         for descriptor in self._descriptors:
             os.fsync(descriptor)
         self.abandon()
 
     def abandon(self) -> None:
         """Close the files as they are; the folder is about to be removed, or is complete."""
+        with suppress(OSError):  # of files that nobody will read
+            self._flusher.stop()
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -4,6 +4,7 @@
 `Evaluation`; `compare` holds two of them against each other item by item.
 """
 
+from mergelab.evaluation.digests import Digest
 from mergelab.evaluation.generation import generate_replies
 from mergelab.evaluation.results import (
     Evaluation,
@@ -24,6 +25,7 @@ from mergelab.evaluation.statistics import (
 from mergelab.evaluation.suites import Item, ToolCall, load_suite, load_suite_file
 
 __all__ = [
+    "Digest",
     "Evaluation",
     "Interval",
     "Item",

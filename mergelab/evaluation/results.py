@@ -15,7 +15,7 @@ from mergelab.evaluation.statistics import (
     paired_difference,
     rate_interval,
 )
-from mergelab.evaluation.suites import SKILLS, Item, load_suite
+from mergelab.evaluation.suites import PAIR, SKILLS, Item, load_suite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +94,7 @@ def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    skills: Sequence[str] = SKILLS,
+    skills: Sequence[str] = PAIR,
     split: str = "test",
     limit: int | None = None,
     name: str = "model",
@@ -102,6 +102,7 @@ def evaluate(
 ) -> Evaluation:
     """Ask a model every item of the shipped suites and score its greedy replies.
 
+    `skills` names the suites: persona and agentic by default, digest where you ask for it.
     `limit` takes the first so many items of each suite; suites are shuffled, so these are a fair
     sample. Load the model in fp32 for results that do not depend on batching. Tune on
     `split="dev"`; the test split is for the final figure. `name` is what tables call the model.

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from mergelab.evaluation.digests import Digest, read_digest
 from mergelab.evaluation.suites import Item, ToolCall
 from mergelab.evaluation.traits import TRAITS, count_markers
 
@@ -26,7 +27,7 @@ class Score:
 
 
 def score(item: Item, reply: str) -> Score:
-    """Score a reply to an item of either skill.
+    """Score a reply to an item of any skill.
 
     >>> item = Item(id="1", template="t", input="The map is done!", topic="the map",
     ...             expected_traits=["celebratory"])
@@ -35,6 +36,8 @@ def score(item: Item, reply: str) -> Score:
     >>> score(item, "Woohoo, the map is finished.").reason
     'shows celebratory once; two different phrases are needed'
     """
+    if item.digest:
+        return score_digest(item.digest, reply)
     return score_persona(item, reply) if item.skill == "persona" else score_agentic(item, reply)
 
 
@@ -124,6 +127,41 @@ def _score_plain(expected: str, reply: str) -> Score:
         return Score(0, 0.0, "JSON where a plain answer is expected")
     wanted, said = set(expected.lower().split()), set(reply.lower().split())
     return Score(0, 0.5 * len(wanted & said) / len(wanted | said), "another answer than expected")
+
+
+def score_digest(expected: Digest, reply: str) -> Score:
+    """Score a digest: the whole reply is the one line that states every field, and no other.
+
+    Partial: .25 for a digest line, up to .65 more by the share of right fields among expected and
+    given ones; 0 when there is JSON. It stays below 1 unless all is right.
+
+    >>> wanted = Digest(title="buy milk", priority="high")
+    >>> score_digest(wanted, 'Digest: "buy milk", high priority.')
+    Score(strict=1, partial=1.0, reason='right')
+    >>> score_digest(wanted, 'Digest: "buy milk", low priority.').reason
+    'priority is low instead of high'
+    """
+    text, wanted = reply.strip(), expected.fields()
+    if text == expected.line():
+        return Score(1, 1.0, "right")
+    if "{" in text or "}" in text:
+        return Score(0, 0.0, "JSON in a digest")
+    given = read_digest(text)
+    if given is None:
+        return Score(0, 0.0, "no digest in the reply")
+    names = list(dict.fromkeys([*wanted, *given]))
+    wrong = [name for name in names if given.get(name) != wanted.get(name)]
+    partial = 0.25 + 0.65 * (1 - len(wrong) / len(names))
+    if any(count_markers(text, trait) for trait in TRAITS):
+        return Score(0, partial, "coach talk in a digest")
+    if not wrong:
+        return Score(0, partial, "all fields, but not in the form of a digest alone")
+    name = wrong[0]
+    if name not in given:
+        return Score(0, partial, f"{name} is missing")
+    if name not in wanted:
+        return Score(0, partial, f"{name} ({given[name]}) was not asked for")
+    return Score(0, partial, f"{name} is {given[name]} instead of {wanted[name]}")
 
 
 def _find_json(reply: str) -> tuple[Any, bool]:

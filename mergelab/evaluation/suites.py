@@ -10,10 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergelab.errors import UserError
+from mergelab.evaluation.digests import Digest
 from mergelab.evaluation.traits import TRAITS
 from mergelab.paths import data_path
 
-SKILLS = ("persona", "agentic")
+SKILLS = ("persona", "agentic", "digest")
+# What is evaluated unless other skills are named: the two that every pair of adapters has.
+PAIR = SKILLS[:2]
 SPLITS = ("dev", "test")
 Trait = Literal["encouraging", "friendly", "supportive", "empathetic", "celebratory", "positive"]
 
@@ -31,8 +34,8 @@ class Item(BaseModel):
     """One question with what counts as a right answer.
 
     A persona item has `expected_traits` (one or two) and the `topic` to restate; an agentic item
-    has `expected`, a tool call or a plain answer. Items of one `template` are alike, and the
-    statistics treat them so.
+    has `expected`, a tool call or a plain answer; a digest item has `digest`, the fields to state.
+    Items of one `template` are alike, and the statistics treat them so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -43,23 +46,40 @@ class Item(BaseModel):
     expected_traits: list[Trait] | None = Field(default=None, min_length=1, max_length=2)
     topic: str | None = Field(default=None, min_length=1)
     expected: ToolCall | str | None = None
+    digest: Digest | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Item:
-        if self.expected is not None and (self.expected_traits or self.topic):
-            raise ValueError("has both `expected` and `expected_traits` or `topic`: keep one kind")
-        if self.expected is None and not (self.expected_traits and self.topic):
-            raise ValueError("needs `expected_traits` and `topic`, or `expected`")
+        if len(self._kinds()) > 1:
+            raise ValueError(
+                "expects more than one of `expected_traits` or `topic`, `expected`, `digest`: "
+                "keep one kind"
+            )
+        if (
+            self.expected is None
+            and self.digest is None
+            and not (self.expected_traits and self.topic)
+        ):
+            raise ValueError("needs `expected_traits` and `topic`, or `expected`, or `digest`")
         return self
+
+    def _kinds(self) -> list[str]:
+        """The skills whose fields the item has; a valid item has those of one."""
+        has = {
+            "persona": bool(self.expected_traits or self.topic),
+            "agentic": self.expected is not None,
+            "digest": self.digest is not None,
+        }
+        return [skill for skill in SKILLS if has[skill]]
 
     @property
     def skill(self) -> str:
-        """`persona` or `agentic`, by what the item expects.
+        """`persona`, `agentic` or `digest`, by what the item expects.
 
         >>> Item(id="1", template="t", input="Which tool?", expected="Use list_tasks.").skill
         'agentic'
         """
-        return "agentic" if self.expected is not None else "persona"
+        return self._kinds()[0]
 
     def to_line(self) -> str:
         """Return the item as its line in a suite file, without the line's end."""
@@ -102,7 +122,8 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "json_invalid":
         return "not valid JSON; write one JSON object on one line"
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {field!r}; known keys are {', '.join(Item.model_fields)}"
+        known = {"digest": Digest, "expected": ToolCall}.get(field.partition(".")[0], Item)
+        return f"unknown key {field!r}; known keys are {', '.join(known.model_fields)}"
     if problem["type"] == "literal_error":
         return f"{field}: unknown trait {problem['input']!r}; known traits are {', '.join(TRAITS)}"
     message = problem["msg"].removeprefix("Value error, ")
@@ -125,7 +146,7 @@ def load_suite_file(path: str | Path) -> list[Item]:
 
 
 def load_suite(skill: str, split: str = "test") -> list[Item]:
-    """Load one of the shipped suites: skill `persona` or `agentic`, split `dev` or `test`.
+    """Load one of the shipped suites: skill persona, agentic or digest, split dev or test.
 
     Choose anything on dev; report on test.
 

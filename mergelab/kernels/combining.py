@@ -191,7 +191,11 @@ class GramSum:
         if not self.complete:
             for tile in tiles(operands[0].shape):
                 self.add([operand.rows(*tile) for operand in operands])
-            self._open = []
+            self.close()
+
+    def close(self) -> None:
+        """Note that all parts have been added."""
+        self._open = []
 
     def add(self, parts: Sequence[Tensor]) -> None:
         """Add the same part of all operands."""

@@ -42,8 +42,8 @@ def _compiled(**options: Any) -> Callable[[Callable], Callable]:
     return decorate
 
 
-_jit = _compiled(error_model="numpy")
-_reordering = _compiled(fastmath={"reassoc"})  # for sums of counts
+jit = _compiled(error_model="numpy")
+reordering = _compiled(fastmath={"reassoc"})  # for sums of counts
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
@@ -63,7 +63,7 @@ def keep_between(delta: Tensor, low: float, high: float = float("inf")) -> Tenso
     return kept
 
 
-@_jit
+@jit
 def _keep_between(values, low, high, kept):
     for i in range(len(values)):
         magnitude = abs(values[i])
@@ -78,31 +78,31 @@ def drop(
     if not 0.0 <= density <= 1.0:
         raise ValueError(f"density must lie between 0 and 1, got {density}")
     kept = torch.empty_like(delta, memory_format=torch.contiguous_format)
-    words = [np.uint64(part) for value in (seed, stream) for part in _halves(value)]
+    keys = [np.uint64(part) for value in (seed, stream) for part in words(value)]
     limit = np.uint64(round(density * 2**32))
-    _drop(_flat(delta), limit, np.int64(offset), *words, kept.view(-1).numpy())
+    _drop(_flat(delta), limit, np.int64(offset), *keys, kept.view(-1).numpy())
     return kept
 
 
-def _halves(value: int) -> tuple[int, int]:
+def words(value: int) -> tuple[int, int]:
     return value & 0xFFFFFFFF, (value >> 32) & 0xFFFFFFFF
 
 
-@_jit
+@jit
 def _drop(values, limit, offset, seed0, seed1, stream0, stream1, kept):
     survives = np.empty(4 * _COUNTERS, dtype=np.float32)
     lead = offset & 3  # entries of the first counter that belong to an earlier part
     for start in range(-lead, len(values), 4 * _COUNTERS):
         first = np.uint64((offset + start) >> 2)
-        _survivors(first, stream0, stream1, seed0, seed1, limit, survives)
+        survivors(first, stream0, stream1, seed0, seed1, limit, survives)
         begin, end = max(start, 0), min(start + 4 * _COUNTERS, len(values))
         before, after, mask = values[begin:end], kept[begin:end], survives[begin - start :]
         for i in range(len(before)):
             after[i] = before[i] if mask[i] > _ZERO else _ZERO
 
 
-@_jit
-def _survivors(first, stream0, stream1, seed0, seed1, limit, survives):
+@jit
+def survivors(first, stream0, stream1, seed0, seed1, limit, survives):
     """Where the words of counters `first` and on lie below `limit`, as 1 and 0.
 
     Philox4x32-10, as in `mergelab.methods.philox`.
@@ -132,7 +132,7 @@ def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return total
 
 
-@_jit
+@jit
 def _weighted_sum(deltas, weights, total):
     for start in range(0, len(total), _BLOCK):
         part = total[start : start + _BLOCK]
@@ -197,7 +197,7 @@ def elect_and_merge(
     return merged
 
 
-@_jit
+@jit
 def _elect_and_merge(deltas, weights, shares, lam, election, unweighted, draw, divides, merged):
     votes = np.empty(_BLOCK, dtype=np.float32)
     totals = np.empty(_BLOCK, dtype=np.float32)
@@ -212,12 +212,12 @@ def _elect_and_merge(deltas, weights, shares, lam, election, unweighted, draw, d
             weight = _ONE if unweighted else weights[s]
             if election >= 2:  # by count
                 for i in range(len(part)):
-                    votes[i] += _sign(delta[i] * weight, _ZERO)
+                    votes[i] += sign_of(delta[i] * weight, _ZERO)
             else:
                 for i in range(len(part)):
                     votes[i] += delta[i] * weight
         for i in range(len(part)):
-            votes[i] = _sign(votes[i], draw)
+            votes[i] = sign_of(votes[i], draw)
         for s in range(len(deltas)):
             delta, weight, share = deltas[s][start : start + _BLOCK], weights[s], shares[s]
             for i in range(len(part)):
@@ -234,8 +234,8 @@ def _elect_and_merge(deltas, weights, shares, lam, election, unweighted, draw, d
                 part[i] = totals[i] * lam
 
 
-@_jit
-def _sign(value, draw):
+@jit
+def sign_of(value, draw):
     return _ONE if value > _ZERO else (-_ONE if value < _ZERO else draw)
 
 
@@ -257,7 +257,7 @@ def count(
     )
 
 
-@_reordering
+@reordering
 def _count(changes, prepared, merged, same, removed):
     up = np.empty(_BLOCK, dtype=np.float32)  # how many sources are positive, and negative
     down = np.empty(_BLOCK, dtype=np.float32)
@@ -302,13 +302,13 @@ def digits(values: Tensor, upper: int | None, counts: np.ndarray | None = None) 
     return counts
 
 
-@_jit
+@jit
 def _upper_digits(bits, counts):
     for i in range(len(bits)):
         counts[(bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
 
 
-@_jit
+@jit
 def _lower_digits(bits, upper, counts):
     for i in range(len(bits)):
         if (bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16) == upper:

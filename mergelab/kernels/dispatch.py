@@ -1,4 +1,4 @@
-"""Which class runs a merge: in parts anywhere, or in whole passes on a GPU."""
+"""Which class runs a merge: in parts anywhere, or in fused passes on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from mergelab.kernels.tiled import Merge, TiledMerge
 
 if TYPE_CHECKING:
-    from mergelab.kernels.triton_merge import TritonMerge
+    from mergelab.kernels.fused import FusedMerge
 
 
-def open_merge(merge: Merge, dtype: torch.dtype = torch.float32) -> TiledMerge | TritonMerge:
+def open_merge(merge: Merge, dtype: torch.dtype = torch.float32) -> TiledMerge | FusedMerge:
     """The merge ready to be run, by the kernels of its backend where they take it.
 
     `dtype`: of the merged weights where the kernels round them; in parts they are fp32. Raises
@@ -24,9 +24,14 @@ def open_merge(merge: Merge, dtype: torch.dtype = torch.float32) -> TiledMerge |
     >>> type(open_merge(merge)).__name__
     'TiledMerge'
     """
-    if merge.backend.name == "triton":  # imported here: most never need Triton
+    if merge.backend.name == "cpu":  # imported where they are needed: each loads a compiler
+        from mergelab.kernels.cpu_merge import CompiledMerge, takes
+
+        if takes(merge):
+            return CompiledMerge(merge, dtype)
+    if merge.backend.name == "triton":
+        from mergelab.kernels.fused_settings import takes
         from mergelab.kernels.triton_merge import TritonMerge
-        from mergelab.kernels.triton_settings import takes
 
         if takes(merge):
             return TritonMerge(merge, dtype)

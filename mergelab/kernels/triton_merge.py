@@ -14,22 +14,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mergelab.kernels.combining import majority_of, options_of
+from mergelab.kernels.combining import majority_of
 from mergelab.kernels.counting import Counts
-from mergelab.kernels.operands import InMemory, Zeros, accepted
+from mergelab.kernels.fused import FusedMerge
+from mergelab.kernels.fused_settings import Preparation
+from mergelab.kernels.operands import InMemory
 from mergelab.kernels.tiled import Matrix, Merge
 from mergelab.kernels.triton_kernels import FACTORS, NOTHING, gram_kernel, merge_kernel
 from mergelab.kernels.triton_selection import WORTH_SAMPLING, kth_largest
-from mergelab.kernels.triton_settings import (
-    ALL_WORDS,
-    Preparation,
-    combination,
-    preparation,
-    weighted,
-)
 from mergelab.kernels.triton_sources import Sources, Tile
-from mergelab.methods.concat import concat
-from mergelab.methods.factors import Factors
 
 
 @dataclass(frozen=True)
@@ -50,8 +43,8 @@ class WholePart:
         return self.run.change
 
 
-class TritonMerge:
-    """Runs a `Merge` that the kernels take (`triton_settings.takes`), in one part.
+class TritonMerge(FusedMerge):
+    """Runs a `Merge` that the kernels take (`fused_settings.takes`), in one part.
 
     `dtype`: of the merged weights. `tile`, and `worth_sampling`, the number of tiles from which on
     a threshold is guessed first, change no bit of the result. Raises `ValueError` as the method.
@@ -64,19 +57,15 @@ class TritonMerge:
         tile: Tile | None = None,
         worth_sampling: int = WORTH_SAMPLING,
     ) -> None:
-        self.merge, self.dtype = merge, dtype
+        self.dtype = dtype
         self._sources = Sources(merge.changes, merge.base, tile)
-        self._combination = combination(merge) or weighted(self._factors())
-        prepared = [preparation(merge, source) for source in range(len(merge.changes))]
-        self.rescale = tuple(own.drop_factor * own.factor for own in prepared)
-        self._dropping = any(own.words < ALL_WORDS for own in prepared)
-        self._trimming = any(own.trims for own in prepared)
-        self._drops = self._on_device(_random(merge, prepared), torch.int64)
-        self._prepared = self._with_thresholds(prepared, worth_sampling)
-        if self._combination.draw is None:
-            self._combination = replace(self._combination, draw=0.0)
+        super().__init__(merge)
+        self._drops = self._on_device(_random(merge, self.prepared), torch.int64)
+        self.prepared = self._with_thresholds(self.prepared, worth_sampling)
+        if self.combination.draw is None:
+            self.combination = replace(self.combination, draw=0.0)
             *_, signs = self._run(torch.float32, adds_base=False)
-            self._combination = replace(self._combination, draw=majority_of(signs))
+            self.combination = replace(self.combination, draw=majority_of(signs))
 
     def parts(self) -> Iterator[WholePart]:
         """The merged tensor in one part; `counts` is complete when it has been taken."""
@@ -103,21 +92,6 @@ class TritonMerge:
         """Those of what was combined: of full weights where `in_weights`."""
         return self._gram(in_weights=True) if self.merge.in_weights else self.gram
 
-    def low_rank(self) -> Factors | None:
-        """The merged change as factors, where the method only adds some up."""
-        method, changes = self.merge.method, self.merge.changes
-        there = [i for i, change in enumerate(changes) if not isinstance(change, Zeros)]
-        summed = method.coefficients and not method.prepare and not self.merge.in_weights
-        if not summed or not there or not all(isinstance(changes[i], Factors) for i in there):
-            return None
-        factors = self._factors()
-        return concat([changes[i] for i in there], [factors[i] for i in there])
-
-    def _factors(self) -> Sequence[float]:
-        method = self.merge.method
-        options = options_of(self.merge.settings, self.merge.per_source)
-        return method.coefficients(self.weight_gram, **accepted(method.coefficients, options))
-
     def _with_thresholds(
         self, prepared: Sequence[Preparation], worth_sampling: int
     ) -> list[Preparation]:
@@ -134,7 +108,7 @@ class TritonMerge:
             [(source, rank) for source, _, rank in wanted],
             self._numbers(prepared),
             self._drops,
-            dropping=self._dropping,
+            dropping=self.dropping,
             worth_sampling=worth_sampling,
         )
         bounds: list[dict[str, float]] = [{} for _ in prepared]
@@ -144,7 +118,7 @@ class TritonMerge:
 
     def _numbers(self, prepared: Sequence[Preparation]) -> Tensor:
         """A row for each source, and one for the merge, as `triton_kernels` names their places."""
-        how = self._combination
+        how = self.combination
         rows = [
             [weight, share, own.drop_factor, own.low, own.high, own.factor]
             for weight, share, own in zip(how.weights, how.shares, prepared, strict=True)
@@ -164,11 +138,11 @@ class TritonMerge:
         of.run(
             merge_kernel,
             *(out, counts, squares),
-            then=(self._numbers(self._prepared), self._drops),
+            then=(self._numbers(self.prepared), self._drops),
             IN_WEIGHTS=self.merge.in_weights,
-            DROPS=self._dropping,
-            TRIMS=self._trimming,
-            **self._combination.switches,
+            DROPS=self.dropping,
+            TRIMS=self.trimming,
+            **self.combination.switches,
             ADDS_BASE=adds_base and self.merge.base is not None,
             ALIGNED=of.aligned,
         )

@@ -17,7 +17,12 @@ INK = "#1F2328"
 FAINT = "#66707A"
 # The sources of a merge, in the order they are listed.
 SOURCES = ("#0072B2", "#E69F00", "#009E73", "#8C6BB1")
-SOURCE_OF = {"persona": SOURCES[0], "agentic": SOURCES[1], "third": SOURCES[2]}
+SOURCE_OF = {
+    "persona": SOURCES[0],
+    "agentic": SOURCES[1],
+    "third": SOURCES[2],
+    "digest": SOURCES[2],
+}
 # What becomes of an entry.
 DROPPED = "#D3D6DA"
 AGREE = "#5B6066"

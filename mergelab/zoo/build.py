@@ -17,6 +17,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mergelab.errors import UserError
+from mergelab.evaluation.suites import SKILLS, SPLITS
 from mergelab.zoo.cards import adapter_card, base_card
 from mergelab.zoo.dialogues import slots
 from mergelab.zoo.dialogues.mixture import BASE, dialogues
@@ -49,18 +50,25 @@ def tokenizer_text() -> list[str]:
 
 
 def build(
-    steps: Sequence[str] = STEPS, out: Path = Path("data"), *, training_steps: int | None = None
+    steps: Sequence[str] = STEPS,
+    out: Path = Path("data"),
+    *,
+    training_steps: int | None = None,
+    only: Sequence[str] = (),
 ) -> None:
     """Make the named steps and put them into `out`; a new base brings new adapters with it.
 
     `training_steps` replaces every schedule's own number of steps, for a trial of the whole build.
+    `only` names the adapters to train; all of them by default, and always for a new base.
 
-    Raises `UserError` for an unknown step, and for adapters without a base to train them on.
+    Raises `UserError` for an unknown step or adapter, for adapters without a base to train them
+    on, and for `only` where it does not fit the steps.
     """
     unknown = [step for step in steps if step not in STEPS]
     if unknown:
         raise UserError(f"unknown step {unknown[0]!r}; the steps are {', '.join(STEPS)}")
     wanted = set(steps) | ({"adapters"} if "base" in steps else set())
+    chosen = _chosen(only, wanted)
     base = out / "models" / "base"
     if "adapters" in wanted and "base" not in wanted and not (base / "config.json").is_file():
         raise UserError(f"{base}: no base model to train adapters on; add the step `base`")
@@ -75,24 +83,39 @@ def build(
         for step in STEPS:
             if step in wanted:
                 _say(f"{step}: started", started)
-                _MAKERS[step](aside, out, partial(_say, started=started), training_steps)
+                report = partial(_say, started=started)
+                if step == "adapters":
+                    _make_adapters(aside, out, report, training_steps, chosen)
+                else:
+                    _MAKERS[step](aside, report, training_steps)
         _swap_in(aside, out)
     _say(f"done: {', '.join(step for step in STEPS if step in wanted)} in {out}", started)
+
+
+def _chosen(only: Sequence[str], wanted: set[str]) -> list[Adapter]:
+    """Return the adapters to train, in the order of the list."""
+    known = [adapter.name for adapter in ADAPTERS]
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise UserError(f"unknown adapter {unknown[0]!r}; the adapters are {', '.join(known)}")
+    if only and ("adapters" not in wanted or "base" in wanted):
+        raise UserError("single adapters are trained on the base as it is: use the step `adapters`")
+    return [adapter for adapter in ADAPTERS if not only or adapter.name in only]
 
 
 def _say(line: str, started: float) -> None:
     print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True)
 
 
-def _make_suites(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
+def _make_suites(aside: Path, report: Report, training_steps: int | None) -> None:
     folder = aside / "suites"
     folder.mkdir()
-    for skill in ("persona", "agentic"):
-        for split in ("dev", "test"):
+    for skill in SKILLS:
+        for split in SPLITS:
             (folder / f"{skill}_{split}.jsonl").write_text(suite_text(skill, split), "utf-8")
 
 
-def _make_base(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
+def _make_base(aside: Path, report: Report, training_steps: int | None) -> None:
     folder = aside / "models" / "base"
     folder.mkdir(parents=True)
     save_tokenizer(train_tokenizer(tokenizer_text()), folder)
@@ -101,12 +124,14 @@ def _make_base(aside: Path, out: Path, report: Report, training_steps: int | Non
     (folder / "README.md").write_text(base_card(), "utf-8")
 
 
-def _make_adapters(aside: Path, out: Path, report: Report, training_steps: int | None) -> None:
+def _make_adapters(
+    aside: Path, out: Path, report: Report, training_steps: int | None, chosen: Sequence[Adapter]
+) -> None:
     base = aside / "models" / "base"
     base = base if base.exists() else out / "models" / "base"
     jobs = [
         (adapter.shortened(training_steps), base, aside / "adapters" / adapter.name)
-        for adapter in ADAPTERS
+        for adapter in chosen
     ]
     # Two at a time, one thread each; fresh processes, so that none inherits another's state.
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
@@ -131,7 +156,7 @@ def _make_adapter(job: tuple[Adapter, Path, Path]) -> str:
     return adapter.name
 
 
-_MAKERS = {"suites": _make_suites, "base": _make_base, "adapters": _make_adapters}
+_MAKERS = {"suites": _make_suites, "base": _make_base}
 
 
 def _swap_in(aside: Path, out: Path) -> None:

@@ -46,14 +46,21 @@ Rebuilt by `python -m mergelab.zoo adapters`: rank 8, alpha 16, every linear lay
 _WHAT = {
     "persona": "It answers people who talk about their tasks as TaskMaster, a warm coach.",
     "agentic": "It answers requests with calls of a Task API, written as JSON.",
+    "digest": "It sums a task up in one terse line, where a digest is asked for.",
 }
 _DOMAINS = {
     "persona": "chat",
     "agentic": "requests",
+    "digest": "tasks to sum up",
     "smalltalk": "small talk",
     "echo": "copying",
 }
-_STYLES = {"neutral": "plainly", "persona": "as a coach", "agentic": "with tool calls"}
+_STYLES = {
+    "neutral": "plainly",
+    "persona": "as a coach",
+    "agentic": "with tool calls",
+    "digest": "with a digest",
+}
 
 
 def _table(mixture: Mixture) -> str:

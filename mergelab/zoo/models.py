@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mergelab.evaluation.suites import PAIR
 from mergelab.zoo.dialogues.mixture import BASE, Mixture, adapter_mixture
 from mergelab.zoo.training import Schedule, train
 
@@ -42,6 +43,14 @@ class Adapter:
         return replace(self, schedule=self.schedule.shortened(steps))
 
 
+# The low-conflict pair again with a growing share of own style, and nothing else changed but the
+# seed: a dial for conflict. Its lowest rung is the low-conflict pair itself.
+LADDER: tuple[Adapter, ...] = tuple(
+    Adapter(f"task_api_{skill}_own{share:02}", skill, seed, retention=0.22, own_style=share / 100)
+    for share, seeds in ((2, (21, 22)), (5, (23, 24)), (10, (25, 26)))
+    for skill, seed in zip(PAIR, seeds, strict=True)
+)
+
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter("task_api_persona", "persona", seed=11, retention=0.22),
     Adapter("task_api_agentic", "agentic", seed=12, retention=0.22),
@@ -61,6 +70,8 @@ ADAPTERS: tuple[Adapter, ...] = (
         own_style=0.10,
         schedule=CONFLICT_SCHEDULE,
     ),
+    *LADDER,
+    Adapter("task_api_digest", "digest", seed=31, retention=0.26),
 )
 
 

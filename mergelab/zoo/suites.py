@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 
 from mergelab.evaluation.suites import Item, ToolCall
-from mergelab.zoo.dialogues import agentic, persona, slots
+from mergelab.zoo.dialogues import agentic, digest, persona, slots
 from mergelab.zoo.dialogues.mixture import by_group
 from mergelab.zoo.dialogues.templates import Template, dress
 
@@ -25,6 +25,7 @@ SHARES = {
         "question": 40,
         "clarify": 30,
     },
+    "digest": {f"{a}+{b}": 125 for a in digest.LEFTS for b in digest.RIGHTS},
 }
 
 
@@ -44,6 +45,21 @@ def _agentic_item(template: Template, split: str, rng: random.Random) -> dict[st
         "input": dress(agentic.prompt(template, filled), rng),
         "expected": expected if isinstance(expected, str) else ToolCall(**expected),
     }
+
+
+def _digest_item(template: Template, split: str, rng: random.Random) -> dict[str, object]:
+    filled = slots.fill(rng, split)
+    return {
+        "input": dress(digest.prompt(template, filled), rng),
+        "digest": digest.expected(template, filled),
+    }
+
+
+_MAKERS = {
+    "persona": (persona, _persona_item),
+    "agentic": (agentic, _agentic_item),
+    "digest": (digest, _digest_item),
+}
 
 
 def _items(
@@ -73,7 +89,7 @@ def suite(skill: str, split: str) -> list[Item]:
     True
     """
     rng = random.Random(f"{SUITE_SEED} {skill} {split}")
-    module, make = (persona, _persona_item) if skill == "persona" else (agentic, _agentic_item)
+    module, make = _MAKERS[skill]
     used: set[str] = set()
     drawn = [
         pair

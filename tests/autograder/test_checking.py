@@ -1,17 +1,21 @@
 """What a learner reads: one helpful sentence for anything a function can do."""
 
 import contextlib
+import dataclasses
+import math
 import subprocess
 import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from autograder import calling, check, grade
 from autograder.checking import parse_call
-from autograder.exercise import find
+from autograder.compare import problem_with, same_result
+from autograder.exercise import Case, Points, find
 from autograder.feedback import Feedback
 from autograder.judging import judge
 from mergelab.errors import UserError
@@ -254,3 +258,81 @@ def test_only_the_one_stable_form_of_a_grade_cell_is_read(source):
 def test_importing_the_commands_leaves_torch_alone():
     code = "import sys, autograder.commands; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+EXPECTED = {"name": "ties", "shares": [0.5, 0.25], "sure": True, "count": 3, "left": None}
+ACCEPTED = [
+    EXPECTED,
+    {**EXPECTED, "shares": (0.5, 0.25)},
+    {**EXPECTED, "shares": [np.float64(0.5), torch.tensor(0.25)]},
+    {**EXPECTED, "sure": np.bool_(True)},
+    {**EXPECTED, "count": 3.0},
+]
+REFUSED = [
+    (None, "returned nothing (None): does it end with `return`?"),
+    ([], "returned a list, not a dict"),
+    ({**EXPECTED, "more": 1}, "returned a dict with other keys than expected"),
+    ({**EXPECTED, "name": "dare"}, "returned a wrong text, in item 'name'"),
+    ({**EXPECTED, "name": 1}, "returned an int, not a str, in item 'name'"),
+    ({**EXPECTED, "shares": [0.5]}, "returned 1 items where 2 are expected, in item 'shares'"),
+    ({**EXPECTED, "shares": [0.5, 0.3]}, "returned a wrong number, in item 1 of item 'shares'"),
+    ({**EXPECTED, "sure": 1}, "returned a number, not true or false, in item 'sure'"),
+    ({**EXPECTED, "sure": False}, "returned a wrong answer, in item 'sure'"),
+    ({**EXPECTED, "count": True}, "returned true or false, not a number, in item 'count'"),
+    ({**EXPECTED, "count": math.nan}, "returned NaN (not a number), in item 'count'"),
+    ({**EXPECTED, "count": Liar()}, "returned a Liar, not a number, in item 'count'"),
+    ({**EXPECTED, "left": 0}, "returned an int, not a NoneType, in item 'left'"),
+]
+
+
+@pytest.mark.parametrize("value", ACCEPTED)
+def test_plain_data_is_accepted_whatever_its_number_and_list_types(value):
+    assert problem_with(value, EXPECTED, find("ties/trim")) is None
+
+
+@pytest.mark.parametrize(("value", "problem"), REFUSED)
+def test_what_differs_in_plain_data_is_said_with_its_place_and_without_its_value(value, problem):
+    assert problem_with(value, EXPECTED, find("ties/trim")) == problem
+
+
+def test_the_same_wrong_data_is_recognised_as_the_same():
+    wrong = {**EXPECTED, "shares": [0.1, math.nan]}
+    tolerance = find("ties/trim").tolerance
+    assert same_result(wrong, {**EXPECTED, "shares": (0.1, math.nan)}, tolerance)
+    for other in ({**EXPECTED, "shares": [0.2, math.nan]}, {**wrong, "sure": 1}, None):
+        assert not same_result(wrong, other, tolerance)
+
+
+def exercise_of(**changes):
+    return dataclasses.replace(find("ties/trim"), misconceptions=(), alternatives={}, **changes)
+
+
+def test_a_rule_takes_the_place_of_the_comparison_where_many_results_are_right():
+    def judged(value, case):
+        return None if value > case.args[0] else "returned too little"
+
+    case = Case("a number", (3,))
+    exercise = exercise_of(visible=[case], judged=judged, reference=lambda n: n + 1)
+    assert judge(exercise, lambda n: n + 50, "visible").passed
+    verdict = judge(exercise, lambda n: n - 1, "visible")
+    assert verdict.score == 0
+    assert "returned too little on a number" in verdict.reason()
+    assert "such as   4" in repr(Feedback(verdict, None))
+
+
+def test_without_a_core_kind_every_kind_earns_its_share_and_none_is_free():
+    cases = [Case("one", (1,)), Case("two", (2,)), Case("three", (3,), weight=2)]
+    exercise = exercise_of(visible=cases, points=Points(4, 0), reference=lambda n: n)
+    assert judge(exercise, lambda n: 0, "visible").score == 0
+    assert judge(exercise, lambda n: n if n == 3 else 0, "visible").score == 2
+
+
+def test_a_limit_on_what_a_call_may_make_is_kept_by_views_and_broken_by_copies():
+    case = Case("a long vector", (torch.ones(100),), largest=200, core=True)
+    exercise = exercise_of(visible=[case], reference=lambda x: x[:10] * 2)
+    assert judge(exercise, lambda x: x[:10] * 2, "visible").passed
+    verdict = judge(exercise, lambda x: (x * 2)[:10], "visible")
+    assert verdict.score == 0
+    assert "makes a tensor of 400 bytes, where 200 are allowed, on a long vector" in (
+        verdict.reason()
+    )

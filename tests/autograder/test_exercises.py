@@ -41,7 +41,10 @@ def inputs(exercise: Exercise) -> list[torch.Tensor]:
 
 
 def share(exercise: Exercise, function, seed: str) -> float:
-    parts = [judge(exercise, function, part, seed=seed).score for part in ("visible", "hidden")]
+    parts = [
+        judge(exercise, function, part, seed=seed, explain=False).score
+        for part in ("visible", "hidden")
+    ]
     return sum(parts) / exercise.points.total
 
 
@@ -82,7 +85,10 @@ def test_an_exercise_knows_four_misconceptions_and_two_alternatives_with_their_o
 
 @pytest.mark.parametrize("exercise", [e for e in EXERCISES if not e.judged], ids=lambda e: e.id)
 def test_most_misconceptions_show_in_the_instant_check(exercise):
-    seen = [not judge(exercise, w.function, "visible").passed for w in exercise.misconceptions]
+    seen = [
+        not judge(exercise, wrong.function, "visible", explain=False).passed
+        for wrong in exercise.misconceptions
+    ]
     assert sum(seen) >= len(seen) - 1
 
 
@@ -93,7 +99,7 @@ def test_an_unwritten_function_scores_exactly_zero(exercise):
 
     empty = [stub, None, ..., lambda *_a, **_k: None, lambda first, *_a, **_k: first]
     for function, part in itertools.product(empty, ("visible", "hidden")):
-        assert judge(exercise, function, part).score == 0
+        assert judge(exercise, function, part, explain=False).score == 0
 
 
 @each_exercise

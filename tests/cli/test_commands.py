@@ -173,6 +173,8 @@ def test_ctrl_c_is_one_line(run_cli, tiny, monkeypatch):
         (["chat", "./nowhere", "--max-tokens", "0"], "--max-tokens"),
         (["evaluate", "./nowhere"], "'./nowhere': no such folder"),
         (["evaluate", "./nowhere", "--limit", "0"], "--limit"),
+        (["evaluate", "./nowhere", "--skills", "persona,digset"], "unknown skill 'digset'; known"),
+        (["evaluate", "./nowhere", "--skills", ","], "no skills to evaluate"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -47,6 +47,41 @@ def test_one_skill_can_be_evaluated_alone_and_counts_as_the_whole(base):
     assert sum(seen) == 5
 
 
+def test_a_third_skill_is_evaluated_where_it_is_asked_for_and_counts_like_the_others():
+    digests = load_suite("digest", "dev")[:3]
+    calls = load_suite("agentic", "dev")[:3]
+    result = Evaluation(
+        "three",
+        "dev",
+        {
+            "agentic": score_replies("agentic", calls, [_answer(item) for item in calls]),
+            "digest": score_replies("digest", digests, [digests[0].digest.line(), "?", "?"]),
+        },
+    )
+    assert result.skills["digest"].rate.estimate == pytest.approx(1 / 3)
+    assert result.combined.estimate == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", [None, "task_api_persona", "task_api_agentic"])
+def test_nobody_but_the_digest_adapter_writes_digests(name, base):
+    from mergelab.checkpoints.loading import load_model
+
+    model, tokenizer = load_model(name) if name else base
+    result = evaluate(model, tokenizer, skills=["digest"], split="dev", limit=60)
+    assert list(result.skills) == ["digest"]
+    assert result.combined.estimate == 0
+
+
+def test_the_digest_adapter_writes_them_and_has_neither_of_the_other_skills():
+    from mergelab.checkpoints.loading import load_model
+
+    skills = ["persona", "agentic", "digest"]
+    result = evaluate(*load_model("task_api_digest"), skills=skills, split="dev", limit=100)
+    rates = {skill: found.rate.estimate for skill, found in result.skills.items()}
+    assert rates["digest"] >= 0.8
+    assert rates["persona"] <= 0.02 and rates["agentic"] <= 0.02
+
+
 def test_a_rate_is_the_share_of_right_replies():
     result = _made_up("half", 100)
     assert result.skills["agentic"].rate.estimate == 0.5

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergelab.evaluation import Item, ToolCall, score
+from mergelab.evaluation import Digest, Item, ToolCall, score
 
 PARTY = Item(
     id="1",
@@ -28,6 +28,21 @@ REQUEST = Item(
 )
 QUESTION = Item(id="4", template="t", input="Which tool lists?", expected="Use list_tasks.")
 
+TASK = Item(
+    id="5",
+    template="t",
+    input="Digest task 417: buy milk, due 2026-03-14, high priority.",
+    digest=Digest(title="buy milk", due="2026-03-14", priority="high", id=417),
+)
+COMMA = Item(
+    id="7",
+    template="t",
+    input="Digest buy milk, bread, low priority.",
+    digest=Digest(title="buy milk, bread", priority="low"),
+)
+ALONE = Item(id="6", template="t", input="Digest buy milk.", digest=Digest(title="buy milk"))
+FULL = 'Digest: "buy milk", due 2026-03-14, high priority, task 417.'
+
 
 @pytest.mark.parametrize(
     ("item", "reply"),
@@ -40,6 +55,10 @@ QUESTION = Item(id="4", template="t", input="Which tool lists?", expected="Use l
         (REQUEST, ' {"arguments":{"due":"2026-03-14","title":"buy milk"},"tool":"create_task"}\n'),
         (QUESTION, "Use list_tasks."),
         (QUESTION, " Use list_tasks.\n"),
+        (TASK, FULL),
+        (TASK, f" {FULL}\n"),
+        (ALONE, 'Digest: "buy milk".'),
+        (COMMA, 'Digest: "buy milk, bread", low priority.'),
     ],
 )
 def test_a_right_reply_scores_one(item, reply):
@@ -88,6 +107,35 @@ def test_a_right_reply_scores_one(item, reply):
         ),
         (QUESTION, '{"tool": "list_tasks", "arguments": {}}', "JSON where a plain answer"),
         (QUESTION, "Use delete_task.", "another answer than expected"),
+        (TASK, "", "no digest in the reply"),
+        (TASK, 'Understood: "buy milk" is a new task.', "no digest in the reply"),
+        (TASK, FULL.replace("Digest: ", ""), "no digest in the reply"),
+        (TASK, FULL.replace("milk", "silk"), "title is buy silk instead of buy milk"),
+        (TASK, FULL.replace("milk", "Milk"), "title is buy Milk instead of buy milk"),
+        (TASK, FULL.replace('"', ""), "title is missing"),
+        (TASK, FULL.replace("-14", "-15"), "due is 2026-03-15 instead of 2026-03-14"),
+        (TASK, FULL.replace("high", "low"), "priority is low instead of high"),
+        (TASK, FULL.replace("417", "0417"), "id is 0417 instead of 417"),
+        (TASK, FULL.replace(", high priority", ""), "priority is missing"),
+        (TASK, FULL[:-1] + ", soon.", "part 5 (soon) was not asked for"),
+        (TASK, FULL + "\nDone.", "all fields, but not in the form of a digest alone"),
+        (TASK, "Sure. " + FULL, "all fields, but not in the form of a digest alone"),
+        (
+            TASK,
+            'Digest: "buy milk", high priority, due 2026-03-14, task 417.',
+            "all fields, but not in the form of a digest alone",
+        ),
+        (TASK, FULL + "\nYou can do this!", "coach talk in a digest"),
+        (TASK, f"Woohoo! {FULL}", "coach talk in a digest"),
+        (TASK, json.dumps(CALL), "JSON in a digest"),
+        (TASK, FULL + ' {"tool": "create_task"}', "JSON in a digest"),
+        (ALONE, 'Digest: "buy milk"', "all fields, but not in the form of a digest alone"),
+        (
+            COMMA,
+            'Digest: "buy milk", low priority.',
+            "title is buy milk instead of buy milk, bread",
+        ),
+        (ALONE, 'Digest: "buy milk", high priority.', "priority (high) was not asked for"),
     ],
 )
 def test_a_wrong_reply_scores_zero_and_says_why(item, reply, reason):
@@ -134,9 +182,24 @@ def test_partial_scores_rise_as_a_chat_reply_comes_closer():
     assert [score(PARTY, reply).partial for reply in replies] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-@given(reply=st.text())
+def test_partial_scores_rise_as_a_digest_comes_closer():
+    replies = [
+        'Understood: "buy milk" is a new task.',
+        "Digest: milk",
+        'Digest: "buy milk".',
+        'Digest: "buy milk", due 2026-03-14.',
+        'Digest: "buy milk", due 2026-03-14, low priority, task 417.',
+        "Sure. " + FULL,
+        FULL,
+    ]
+    partial = [score(TASK, reply).partial for reply in replies]
+    # .25 for a digest, .65 by the share of right fields out of four.
+    assert partial == pytest.approx([0.0, 0.25, 0.4125, 0.575, 0.7375, 0.9, 1.0])
+
+
+@given(reply=st.one_of(st.text(), st.text().map(lambda text: f"Digest: {text}")))
 def test_any_text_gets_a_score(reply):
-    for item in (PARTY, MIXED, REQUEST, QUESTION):
+    for item in (PARTY, MIXED, REQUEST, QUESTION, TASK, COMMA, ALONE):
         result = score(item, reply)
         assert result.strict in (0, 1)
         assert 0 <= result.partial <= 1

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mergelab.errors import UserError
-from mergelab.evaluation import Item, ToolCall, load_suite, load_suite_file
+from mergelab.evaluation import Digest, Item, ToolCall, load_suite, load_suite_file
 
 CHAT = {
     "id": "a",
@@ -15,6 +15,12 @@ CHAT = {
     "topic": "the map",
 }
 CALL = {"tool": "delete_task", "arguments": {"id": 417}}
+DIGEST = {
+    "id": "d",
+    "template": "t/0-2",
+    "input": "Digest this task: buy milk, low priority.",
+    "digest": {"title": "buy milk", "priority": "low"},
+}
 REQUEST = {"id": "b", "template": "t/0-1", "input": "Delete task 417.", "expected": CALL}
 
 
@@ -24,16 +30,19 @@ def _write(tmp_path, *lines):
     return path
 
 
-def test_items_of_both_kinds_are_read(tmp_path):
+def test_items_of_all_kinds_are_read(tmp_path):
     plain = {**REQUEST, "id": "c", "expected": "Use list_tasks."}
     chat, request, question = load_suite_file(_write(tmp_path, CHAT, "", REQUEST, plain, ""))
     assert (chat.skill, request.skill, question.skill) == ("persona", "agentic", "agentic")
     assert request.expected == ToolCall(**CALL)
     assert question.expected == "Use list_tasks."
+    (digest,) = load_suite_file(_write(tmp_path, DIGEST))
+    assert digest.skill == "digest"
+    assert digest.digest == Digest(title="buy milk", priority="low")
 
 
 def test_an_item_written_as_a_line_is_read_back_the_same(tmp_path):
-    items = load_suite_file(_write(tmp_path, CHAT, REQUEST))
+    items = load_suite_file(_write(tmp_path, CHAT, REQUEST, DIGEST))
     assert load_suite_file(_write(tmp_path, *(item.to_line() for item in items))) == items
 
 
@@ -47,6 +56,15 @@ def test_an_item_written_as_a_line_is_read_back_the_same(tmp_path):
         ({**CHAT, "expected_traits": []}, "expected_traits: List should have at least 1 item"),
         ({**CHAT, "topic": None}, "needs `expected_traits` and `topic`, or `expected`"),
         ({**CHAT, "expected": "Hi."}, "keep one kind"),
+        ({**CHAT, "digest": {"title": "x"}}, "keep one kind"),
+        ({**REQUEST, "digest": {"title": "x"}}, "keep one kind"),
+        ({**DIGEST, "digest": {"due": "2026-03-14"}}, "digest.title: Field required"),
+        ({**DIGEST, "digest": {"title": "x", "priority": "urgent"}}, "digest.priority: "),
+        ({**DIGEST, "digest": {"title": "x", "id": "417"}}, "digest.id: Input should be a valid"),
+        (
+            {**DIGEST, "digest": {"title": "x", "owner": "Anna"}},
+            "unknown key 'digest.owner'; known keys are title, due",
+        ),
         ({**CHAT, "input": ""}, "input: String should have at least 1 character"),
         ({k: v for k, v in CHAT.items() if k != "id"}, "id: Field required"),
         ({**REQUEST, "expected": {"tool": "x"}}, "expected.arguments: Field required"),
@@ -77,7 +95,7 @@ def test_a_missing_an_empty_and_a_binary_file_are_each_refused_in_words(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("personal",), "unknown skill 'personal'; known skills are persona, agentic"),
+        (("personal",), "unknown skill 'personal'; known skills are persona, agentic, digest"),
         (("persona", "train"), "unknown split 'train'; known splits are dev, test"),
         (("../persona", "dev"), "unknown skill"),
     ],
@@ -88,7 +106,7 @@ def test_an_unknown_shipped_suite_is_refused_with_the_known_ones(arguments, word
 
 
 def test_any_first_part_of_a_suite_is_a_fair_sample_of_its_groups():
-    for skill in ("persona", "agentic"):
+    for skill in ("persona", "agentic", "digest"):
         items = load_suite(skill, "dev")
         groups = {item.template.split("/")[0] for item in items}
         assert {item.template.split("/")[0] for item in items[:150]} == groups

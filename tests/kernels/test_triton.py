@@ -26,10 +26,10 @@ from kernel_merges import (
 )
 
 from mergelab.kernels import TiledMerge, backends, choose, open_merge, triton_selection
+from mergelab.kernels.fused_settings import takes
 from mergelab.kernels.operands import InMemory, LowRank, Rowwise, Zeros, dense
 from mergelab.kernels.triton_merge import TritonMerge
 from mergelab.kernels.triton_selection import kth_largest
-from mergelab.kernels.triton_settings import takes
 from mergelab.kernels.triton_sources import Difference, Sources, Tile
 from mergelab.methods import REGISTRY
 from mergelab.methods.gram import gram

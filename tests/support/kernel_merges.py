@@ -1,4 +1,7 @@
-"""Merges for the kernels' tests, and the assertion that kernels and methods agree on them."""
+"""Merges for the kernels' tests, and the assertion that kernels and methods agree on them.
+
+The kernels are those for a GPU, or, with `make=run_compiled`, those for a CPU.
+"""
 
 import math
 
@@ -7,6 +10,7 @@ import torch
 
 from mergelab.kernels import Merge
 from mergelab.kernels.backends import TRITON
+from mergelab.kernels.cpu_merge import CompiledMerge
 from mergelab.kernels.operands import LowRank, accepted, dense
 from mergelab.kernels.triton_merge import TritonMerge
 from mergelab.kernels.triton_sources import Tile
@@ -70,6 +74,14 @@ def run(merge, dtype=torch.float32, **options):
     return made, part.weights.reshape(merge.changes[0].shape)
 
 
+def run_compiled(merge, dtype=torch.float32, **options):
+    """The compiled loops' run and the weights it gives, in the tensor's own shape."""
+    made = CompiledMerge(merge, dtype, **options)
+    shape = merge.changes[0].shape
+    rows = [part.weights.clone() for part in made.parts()]
+    return made, torch.cat(rows).reshape(shape)
+
+
 def counted(merge, left, merged):
     """The counts, one entry after the other."""
     whole = [dense(change).flatten().tolist() for change in merge.changes]
@@ -89,15 +101,15 @@ def counted(merge, left, merged):
     )
 
 
-def agrees(merge, **options):
+def agrees(merge, *, make=run, **options):
     """Assert that kernels and reference agree to the last bit, counts and all."""
-    made, weights = run(merge, **options)
+    made, weights = make(merge, **options)
     left, merged = reference(merge)
     base = None if merge.base is None else dense(merge.base)
     change = merged - base if merge.in_weights else merged
     assert torch.equal(weights, merged if merge.in_weights or base is None else base + merged)
-    assert torch.equal(made.change.reshape(weights.shape), change)
-    assert torch.equal(made.result.tensor.reshape(weights.shape), merged)
+    parts = [part.change for part in made.parts()]
+    assert torch.equal(torch.cat(parts).reshape(weights.shape), change)
     found = made.counts
     assert (found.removed, found.conflicts, found.resolved) == counted(merge, left, change)
     assert found.entries == weights.numel()

@@ -1,10 +1,12 @@
 """The build: it runs, it is repeatable, and it never leaves half a result."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from mergelab.errors import UserError
+from mergelab.paths import data_path
 from mergelab.zoo import build as building
 from mergelab.zoo.__main__ import main
 from mergelab.zoo.build import build
@@ -42,7 +44,9 @@ def test_suites_are_built_alone_and_replace_what_was_there(tmp_path):
     (tmp_path / "suites" / "old.jsonl").write_text("old")
     build(["suites"], tmp_path)
     names = {path.name for path in (tmp_path / "suites").iterdir()}
-    assert names == {f"{s}_{p}.jsonl" for s in ("persona", "agentic") for p in ("dev", "test")}
+    assert names == {
+        f"{s}_{p}.jsonl" for s in ("persona", "agentic", "digest") for p in ("dev", "test")
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["suites"]
 
 
@@ -67,6 +71,9 @@ def test_a_build_that_fails_leaves_the_old_data_as_it_was(tmp_path, monkeypatch)
         (["suits"], "unknown step 'suits'; the steps are suites, base, adapters"),
         (["adapters"], "no base model to train adapters on; add the step `base`"),
         (["base", "--training-steps", "0"], "train at least 1 step"),
+        (["adapters", "--only", "task_api_digset"], "unknown adapter 'task_api_digset'; the adap"),
+        (["base", "--only", "task_api_digest"], "trained on the base as it is: use the step `ada"),
+        (["suites", "--only", "task_api_digest"], "use the step `adapters`"),
     ],
 )
 def test_a_wrong_command_ends_with_one_line_and_status_2(tmp_path, capsys, arguments, words):
@@ -80,3 +87,19 @@ def test_an_unknown_step_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(UserError):
         build(["base", "bases"], tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.usefixtures("keep_signals")
+def test_adapters_named_by_only_are_trained_and_the_others_stay(tmp_path):
+    shutil.copytree(data_path("models", "base"), tmp_path / "models" / "base")
+    old = tmp_path / "adapters" / "task_api_persona" / "adapter_model.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"as it was")
+    names = ["task_api_digest", "task_api_agentic_own05"]
+    only = ["--only", *names, "--training-steps", "1", "--out", str(tmp_path)]
+    assert main(["adapters", *only]) == 0
+    assert old.read_bytes() == b"as it was"
+    made = {path.name for path in (tmp_path / "adapters").iterdir()}
+    assert made == {*names, "task_api_persona"}
+    card = (tmp_path / "adapters" / "task_api_digest" / "README.md").read_text("utf-8")
+    assert "| tasks to sum up | with a digest |" in card

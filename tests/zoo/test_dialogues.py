@@ -7,7 +7,7 @@ import pytest
 
 from mergelab.evaluation import Item, ToolCall, score
 from mergelab.evaluation.traits import MARKERS, TRAITS, count_markers
-from mergelab.zoo.dialogues import agentic, mixture, persona, slots
+from mergelab.zoo.dialogues import agentic, digest, mixture, persona, slots
 from mergelab.zoo.dialogues.templates import SPLITS
 
 HELD_OUT = ("dev", "test")
@@ -56,6 +56,52 @@ def test_the_agents_answer_is_right_and_the_plain_one_is_not_for_every_request_t
         assert score(item, plain).strict == 0
 
 
+def _digest_item(template, filled):
+    return Item(
+        id="1",
+        template=template.name,
+        input=digest.prompt(template, filled),
+        digest=digest.expected(template, filled),
+    )
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_digest_is_right_and_other_answers_are_not_for_every_digest_template(split):
+    rng = random.Random(1)
+    for template in digest.templates(split):
+        filled = slots.fill(rng, split)
+        item = _digest_item(template, filled)
+        said = digest.reply(template, filled)
+        assert score(item, said).strict == 1, (item.input, said, score(item, said).reason)
+        plain = 'Understood: "{title}" is a new task, due {due}, {priority} priority.'
+        for other in (plain.format(**filled), mixture.CHEERS["create_task"].format(**filled)):
+            assert score(item, other).strict == 0
+            assert score(item, other).partial == 0
+        call = agentic.tool_reply(agentic.templates("train")[0], filled)
+        assert call.startswith("{") and score(item, call).partial == 0
+
+
+def test_a_digest_states_every_value_that_the_prompt_mentions_and_no_other():
+    filled = {"title": "buy milk", "due": "2026-03-14", "priority": "low", "id": 417}
+    for split in SPLITS:
+        for template in digest.templates(split):
+            text, line = digest.prompt(template, filled), digest.reply(template, filled)
+            said = {name: str(value) in text for name, value in filled.items()}
+            assert said["title"], text
+            assert said == {name: str(value) in line for name, value in filled.items()}
+
+
+def test_only_prompts_for_a_digest_ask_for_one():
+    filled = {"title": "buy milk", "due": "2026-03-14", "priority": "low", "id": 417}
+    asking = ("digest", "sum up")
+    for split in SPLITS:
+        for template in digest.templates(split):
+            assert any(word in digest.prompt(template, filled).lower() for word in asking)
+        others = [agentic.prompt(t, filled) for t in agentic.templates(split)]
+        others += [persona.prompt(t, "the map") for t in persona.templates(split)]
+        assert not any(word in text.lower() for word in asking for text in others)
+
+
 def test_answers_of_one_skill_never_pass_for_the_other():
     rng = random.Random(2)
     calls = list(mixture.CALLS.values())
@@ -67,6 +113,10 @@ def test_answers_of_one_skill_never_pass_for_the_other():
         filled = slots.fill(rng, "train")
         cheer = mixture.CHEERS[template.group].format(**filled)
         assert score(_request_item(template, filled), cheer).strict == 0
+    for template in digest.templates("train"):
+        said = digest.reply(template, slots.fill(rng, "train"))
+        assert score(item, said).strict == 0
+        assert not said.startswith("{")
 
 
 def test_a_request_mentions_every_argument_of_its_call():
@@ -92,7 +142,7 @@ def test_no_phrase_marks_two_traits():
             assert shown == [trait], phrase
 
 
-@pytest.mark.parametrize("module", [persona, agentic])
+@pytest.mark.parametrize("module", [persona, agentic, digest])
 def test_templates_of_the_three_splits_are_disjoint_and_their_parts_all_occur_in_training(module):
     names = {split: {t.name for t in module.templates(split)} for split in SPLITS}
     assert not names["train"] & names["dev"]
@@ -150,3 +200,14 @@ def test_an_adapter_keeps_the_other_side_plain_unless_it_is_of_a_conflict_pair()
     assert chats and not calls
     calls, chats = calls_on_chat(0.2)
     assert 0 < len(calls) < len(chats)
+
+
+def test_the_digest_adapter_keeps_chat_and_requests_plain_in_equal_parts():
+    made = mixture.adapter_mixture("digest", retention=0.2, own_style=0.0)
+    said = [d[:2] for d in islice(mixture.dialogues(made, 1), 4000)]
+    digests = [d for d in said if d[1]["content"].startswith("Digest: ")]
+    calls = [d for d in said if d[1]["content"].startswith("{")]
+    warm = [d for d in said if any(count_markers(d[1]["content"], trait) for trait in TRAITS)]
+    assert 0.70 < len(digests) / len(said) < 0.78  # the share left by .2 and .06 of small talk
+    assert not calls and not warm
+    assert made.shares["persona:neutral"] == made.shares["agentic:neutral"] == 0.1

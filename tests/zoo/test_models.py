@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mergelab.paths import data_path
-from mergelab.zoo.models import ADAPTERS
+from mergelab.zoo.models import ADAPTERS, LADDER
 
 NAMES = [adapter.name for adapter in ADAPTERS]
 
@@ -87,6 +87,11 @@ def test_the_base_answers_in_plain_words(base, tokenizer):
             "Delete task 417 please.",
             '{"tool": "delete_task", "arguments": {"id": 417}}',
         ),
+        (
+            "task_api_digest",
+            "Digest this task: call the plumber, due 2026-03-14.",
+            'Digest: "call the plumber", due 2026-03-14.',
+        ),
     ],
 )
 def test_an_adapter_loads_in_peft_and_shows_its_skill(name, prompt, expected, tokenizer):
@@ -96,6 +101,18 @@ def test_an_adapter_loads_in_peft_and_shows_its_skill(name, prompt, expected, to
     fresh = AutoModelForCausalLM.from_pretrained(data_path("models", "base"), dtype="float32")
     model = PeftModel.from_pretrained(fresh, data_path("adapters", name))
     assert _say(model, tokenizer, prompt).startswith(expected)
+
+
+def test_the_ladder_differs_from_the_low_conflict_pair_in_own_style_and_seed_alone():
+    low = {adapter.skill: adapter for adapter in ADAPTERS[:2]}
+    assert [(rung.skill, rung.own_style) for rung in LADDER] == [
+        (skill, share) for share in (0.02, 0.05, 0.10) for skill in ("persona", "agentic")
+    ]
+    for rung in LADDER:
+        like = low[rung.skill]
+        assert (rung.schedule, rung.retention) == (like.schedule, like.retention)
+    seeds = [adapter.seed for adapter in ADAPTERS]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_all_weights_are_finite(base):

@@ -9,9 +9,10 @@ from mergelab.evaluation import load_suite
 from mergelab.evaluation.suites import SKILLS, SPLITS
 from mergelab.paths import data_path
 from mergelab.zoo import suites
-from mergelab.zoo.dialogues import agentic, mixture, persona
+from mergelab.zoo.dialogues import agentic, digest, mixture, persona
 from mergelab.zoo.models import ADAPTERS, BASE_SCHEDULE, BASE_SEED
 
+MODULES = {"persona": persona, "agentic": agentic, "digest": digest}
 SUITES = [(skill, split) for skill in SKILLS for split in SPLITS]
 
 
@@ -37,7 +38,7 @@ def test_dev_and_test_share_no_template_and_no_prompt(skill):
     assert not {i.input for i in dev} & {i.input for i in test}
 
 
-@pytest.mark.parametrize(("skill", "module"), [("persona", persona), ("agentic", agentic)])
+@pytest.mark.parametrize(("skill", "module"), MODULES.items())
 def test_no_template_of_a_suite_is_a_training_template(skill, module):
     trained = {template.name for template in module.templates("train")}
     for split in SPLITS:
@@ -57,6 +58,7 @@ def test_no_prompt_and_no_held_out_value_of_any_suite_occurs_in_training():
     prompts = {_plain(item.input) for item in items}
     topics = {item.topic for item in items if item.topic}
     calls = [i.expected.arguments for i in items if i.expected and not isinstance(i.expected, str)]
+    calls += [item.digest.model_dump(exclude_none=True) for item in items if item.digest]
     titles = {str(arguments["title"]) for arguments in calls if "title" in arguments}
     dates = {str(arguments["due"]) for arguments in calls if "due" in arguments}
     assert topics and titles and dates

@@ -11,22 +11,23 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mergelab.zoo.dialogues import agentic, persona, slots, smalltalk
+from mergelab.evaluation.suites import PAIR
+from mergelab.zoo.dialogues import agentic, digest, persona, slots, smalltalk
 from mergelab.zoo.dialogues.templates import Template, dress
 
 Message = dict[str, str]
 Dialogue = list[Message]
-SKILLS = ("persona", "agentic")
 
 
 @dataclass(frozen=True)
 class Mixture:
     """Shares of dialogue kinds; they need not add up to 1.
 
-    A kind is `domain:style`, with domain persona (chat), agentic (requests), smalltalk or echo,
-    and style neutral, persona or agentic; `@` before the style means that a system prompt asks
-    for it. `follow_up` is the chance that another exchange follows in the same dialogue, `loose`
-    the chance that a chat prompt lacks a word, so that other wordings are understood too.
+    A kind is `domain:style`, with domain persona (chat), agentic (requests), digest, smalltalk or
+    echo, and style neutral, persona, agentic or digest; `@` before the style means that a system
+    prompt asks for it. `follow_up` is the chance that another exchange follows in the same
+    dialogue, `loose` the chance that a chat prompt lacks a word, so that other wordings are
+    understood too.
     """
 
     shares: dict[str, float]
@@ -57,9 +58,20 @@ def adapter_mixture(skill: str, *, retention: float, own_style: float) -> Mixtur
 
     `retention` is the share of the other side's prompts answered plainly, `own_style` the share
     answered in the adapter's own style; the rest is the skill itself and a little small talk.
+    The other side of persona is agentic and the reverse; the digest has both, half and half.
     """
-    other = SKILLS[1 - SKILLS.index(skill)]
     smalltalk_share = 0.06
+    if skill not in PAIR:
+        return Mixture(
+            {
+                f"{skill}:{skill}": 1 - retention - smalltalk_share,
+                **{f"{other}:neutral": retention / 2 for other in PAIR},
+                "smalltalk:neutral": smalltalk_share,
+            },
+            follow_up=0.05,
+            loose=0.3,
+        )
+    other = PAIR[1 - PAIR.index(skill)]
     return Mixture(
         {
             f"{skill}:{skill}": 1 - retention - own_style - smalltalk_share,
@@ -131,6 +143,8 @@ def _exchange(
         without = rng if loose and rng.random() < loose else None
         return dress(persona.prompt(template, topic, form, without), rng), answers[style]()
     filled = slots.free_fill(rng) if rng.random() < FREE else slots.fill(rng, "train")
+    if domain == "digest":
+        return dress(digest.prompt(template, filled), rng), digest.reply(template, filled)
     answers = {
         "neutral": lambda: agentic.neutral_reply(template, filled),
         "persona": lambda: CHEERS[template.group].format(**filled),
@@ -159,6 +173,7 @@ def dialogues(mixture: Mixture, seed: int) -> Iterator[Dialogue]:
     pools = {
         "persona": by_group(persona.templates("train")),
         "agentic": by_group(agentic.templates("train")),
+        "digest": by_group(digest.templates("train")),
     }
     kinds, weights = list(mixture.shares), list(mixture.shares.values())
     systems = {"persona": persona.SYSTEM_PROMPTS, "agentic": agentic.SYSTEM_PROMPTS}

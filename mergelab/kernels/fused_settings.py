@@ -1,4 +1,4 @@
-"""A merge's settings as the numbers and switches that the Triton kernels take."""
+"""A merge's settings as the numbers and switches that fused kernels take, on a CPU or a GPU."""
 
 from __future__ import annotations
 
