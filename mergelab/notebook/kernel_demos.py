@@ -44,7 +44,7 @@ def seconds_table(
     *,
     stored: int = 2,
 ) -> Table | None:
-    """A learner's `merge_seconds`, pass by pass and fused, for several bandwidths in bytes a second.
+    """A learner's `merge_seconds`, pass by pass and fused, for some bandwidths in bytes a second.
 
     Returns None, with a sentence shown, if the function is not done.
     """
