@@ -101,8 +101,8 @@ nb.memory_plot(
 #
 # - The base alone: 8.03 billion × 2 bytes = **16.06 GB**. One copy fills the machine.
 # - Two full fine-tunes beside it: 2 × 16.06 = **32.1 GB** more.
-# - A merge should compute in float32, or it rounds at every step (lesson 1). So each source needs
-#   a *work copy* of 4 bytes a number, and so does the result: 3 × 32.1 = **96.4 GB** more.
+# - A merge should compute in float32, or it rounds at every step. So each source needs a *work
+#   copy* of 4 bytes a number, and so does the result: 3 × 32.1 = **96.4 GB** more.
 # - Together **144.5 GB**.
 #
 # Adapters are small: a LoRA of rank 16 on every linear layer of this model has 41,943,040 numbers;
@@ -289,12 +289,10 @@ nb.Note(
 )  # fmt: skip
 
 # %% [markdown]
-#
-# An error of 100% sounds like the end. Is it? The noise is spread over all directions, the change
-# points in one that the model understands. So look at behaviour. Three ways to end up with a
-# 4-bit base, and one with 8 bits. How well will the last of them do: merge into a 4-bit base, then
-# store the result in 4 bits again? (150 dev items a suite; the full-precision merge is in the same
-# table.)
+# An error of 100% sounds like the end. Is it? The noise points in all directions, the change in one
+# that the model understands. So look at behaviour: at our pair in full precision, with a base of 8
+# bits, and with a base of 4 bits in two ways. The hardest is the last: merge into the 4-bit base,
+# then store the result in 4 bits again. What will it score? (150 dev items a suite.)
 
 # %%
 predictions.range("score of the merge stored in 4 bits again", low=None, high=None)
