@@ -99,12 +99,12 @@ def differences_plot(
             axis.text(
                 difference.estimate,
                 row - 0.16,
-                f"{difference.estimate:+.2f}".replace("-", "−"),
+                _signed(difference.estimate),
                 ha="center",
                 va="bottom",
                 fontsize=10,
             )
-            said.append(f"{label}, {name}: {difference.estimate:+.2f}".replace("-", "−"))
+            said.append(f"{label}, {name}: {_signed(difference.estimate)}")
         axis.axvline(0, color=INK, linewidth=1)
         axis.set_title(label)
         axis.set_xlabel(f"difference in {what}")
@@ -215,3 +215,8 @@ def size_plot(
     if title:
         axis.set_title(title)
     return Picture(figure, f"{title or 'Score against size'}. {'; '.join(said)}.")
+
+
+def _signed(value: float) -> str:
+    """Two digits with a sign; what rounds to zero has a plus."""
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")

@@ -71,7 +71,7 @@ def arrows_plot() -> Picture:
 
 
 @styled
-def scale_plot(curves: Mapping[str, Mapping[float, Evaluation]], *, title: str = "") -> Picture:
+def parts_plot(curves: Mapping[str, Mapping[float, Evaluation]], *, title: str = "") -> Picture:
     """The score on an adapter's own skill against the scale its task vector is added with.
 
     `curves`: skill to (scale to evaluation).
@@ -105,7 +105,7 @@ def scale_plot(curves: Mapping[str, Mapping[float, Evaluation]], *, title: str =
 
 
 @styled
-def line_plot(
+def basin_plot(
     lines: Mapping[str, Mapping[float, Evaluation]], skill: str, *, title: str = ""
 ) -> Picture:
     """The score on one skill along straight lines between models, with 95% intervals.

@@ -270,7 +270,7 @@ for skill in ("persona", "agentic"):
     for scale in (0, 0.25, 0.5, 0.75, 1, 1.5):
         moved = base | {name: base[name] + scale * delta[name] for name in delta}
         curves[skill][scale] = nb.score(moved, skills=[skill], name=f"{scale} x {skill}")
-nb.scale_plot(curves, title="A task vector, added in parts")
+nb.parts_plot(curves, title="A task vector, added in parts")
 
 # %%
 half = {skill: points[0.5].skills[skill].rate.estimate for skill, points in curves.items()}
@@ -524,7 +524,7 @@ lines = {
     }
     for label, end in ends.items()
 }
-nb.line_plot(lines, "persona", title="Walking in a straight line from one model to another")
+nb.basin_plot(lines, "persona", title="Walking in a straight line from one model to another")
 
 # %%
 fine, shuffled = lines.values()

@@ -109,7 +109,9 @@ ways = {
 gap = max(float((ways["weights"][n] - ways["task_vectors"][n]).abs().max()) for n in pair.base)
 largest = max(float(tensor.abs().max()) for tensor in ways["weights"].values())
 same = "the same model, up to rounding" if gap < 1e-6 * largest else "not the same model"
-nb.Note(f"Largest difference between the two: {gap:.0e}. Largest weight: {largest:.1f}. So: {same}.")
+nb.Note(
+    f"Largest difference between the two: {gap:.0e}. Largest weight: {largest:.1f}. So: {same}."
+)
 
 # %% [markdown]
 # (The two would differ if the models had different bases. Then a task vector of one means nothing
@@ -408,7 +410,9 @@ grade("linear/task_arithmetic", task_arithmetic, part="hidden")
 # learned). Where will the combined score be best?
 
 # %%
-predictions.choice("best lambda for the first pair", None, among=("0.3 or 0.5", "0.7 to 1", "1.5 or 2"))
+predictions.choice(
+    "best lambda for the first pair", None, among=("0.3 or 0.5", "0.7 to 1", "1.5 or 2")
+)
 
 # %%
 lam, lam_size = {0.5: average}, {0.5: alpha_size[0.5]}
@@ -417,7 +421,9 @@ for x in (0.3, 0.7, 0.85, 1.0, 1.5, 2.0):
 best_lam = max(lam, key=lambda x: lam[x].combined.estimate)
 where = "0.3 or 0.5" if best_lam <= 0.5 else "0.7 to 1" if best_lam <= 1 else "1.5 or 2"
 display(predictions.reveal("best lambda for the first pair", where))
-nb.line_plot(lam, knob="lambda: scale of the sum", title="First pair: both skills along the lambda line")
+nb.line_plot(
+    lam, knob="lambda: scale of the sum", title="First pair: both skills along the lambda line"
+)
 
 # %%
 nb.sweep_table(lam, lam_size, knob="lambda")
@@ -463,7 +469,9 @@ nb.Table(["models averaged", "of each change", "size measured", "1/√N"], rows)
 # Persona in the average scores less than persona at full strength. What takes more of it?
 
 # %%
-predictions.choice("takes more of persona in the average", None, among=("half strength", "the other adapter"))
+predictions.choice(
+    "takes more of persona in the average", None, among=("half strength", "the other adapter")
+)
 
 # %%
 alone, by_itself = {"persona": {}, "agentic": {}}, {}
@@ -501,7 +509,9 @@ final = [
     for name, x in (("the average", 0.5), (f"lambda {best_lam:g}", best_lam))
 ]
 display(nb.scores_table(final))
-nb.Note(nb.difference_sentence(final[1].model, final[0].model, compare(final[1], final[0])["combined"]))
+nb.Note(
+    nb.difference_sentence(final[1].model, final[0].model, compare(final[1], final[0])["combined"])
+)
 
 # %% [markdown]
 # ## 7 The weights that are really used
@@ -552,13 +562,20 @@ grade("linear/effective_weights", effective_weights, part="hidden")
 
 # %%
 predictions.choice(
-    "plain against normalised, weights .1 and 1.0", None, among=("better", "worse", "no clear difference")
+    "plain against normalised, weights .1 and 1.0",
+    None,
+    among=("better", "worse", "no clear difference"),
 )
 
 # %%
 shares, shares_size = measure(".1 and 1.0, normalised", nb.recipe("linear", weights=(0.1, 1.0)))
-plain, plain_size = measure(".1 and 1.0, plain", nb.recipe("linear", weights=(0.1, 1.0), normalize=False))
-pairs_of_two = [("2 and 2, normalised", average, alpha_size[0.5]), ("2 and 2, plain", lam[2.0], lam_size[2.0])]
+plain, plain_size = measure(
+    ".1 and 1.0, plain", nb.recipe("linear", weights=(0.1, 1.0), normalize=False)
+)
+pairs_of_two = [
+    ("2 and 2, normalised", average, alpha_size[0.5]),
+    ("2 and 2, plain", lam[2.0], lam_size[2.0]),
+]
 rows = [
     [name, *(f"{r.rate.estimate:.3f}" for r in each.skills.values()), each.combined, f"{size:.2f}"]
     for name, each, size in (
@@ -676,7 +693,9 @@ more = after["agentic"] > before["agentic"]
 nb.Note(
     f"Right tool calls surprise the model {'more' if more else 'less'} after the subtraction "
     f"({before['agentic']:.2f} before, {after['agentic']:.2f} after). On persona: "
-    + nb.difference_sentence("persona − agentic", "persona alone", compare(without, soup[0])["persona"])
+    + nb.difference_sentence(
+        "persona − agentic", "persona alone", compare(without, soup[0])["persona"]
+    )
 )
 
 # %% [markdown]
@@ -696,7 +715,9 @@ hard = {
     x: measure(f"lambda {x:g}", nb.recipe("task_arithmetic", nb.CONFLICT, **{"lambda": x}))[0]
     for x in (0.5, 0.7, 0.85, 1.0, 1.5)
 }
-nb.line_plot(hard, knob="lambda: scale of the sum", title="Conflict pair: both skills along the lambda line")
+nb.line_plot(
+    hard, knob="lambda: scale of the sum", title="Conflict pair: both skills along the lambda line"
+)
 
 # %%
 best_hard = max(hard, key=lambda x: hard[x].combined.estimate)

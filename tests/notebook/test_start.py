@@ -101,9 +101,9 @@ def test_the_slider_shows_the_base_at_zero_and_the_adapter_at_one(base):
 
 def test_figures_say_in_words_what_they_show(base):
     scores = nb.score(base, skills=["persona"], items=2)
-    curve = nb.scale_plot({"persona": {0.0: scores, 1.0: scores}}, title="Scale")
+    curve = nb.parts_plot({"persona": {0.0: scores, 1.0: scores}}, title="Scale")
     assert "persona by scale 0: 0.00, 1: 0.00" in curve.alt
-    line = nb.line_plot({"a line": {0.0: scores, 0.5: scores}}, "persona", title="Line")
+    line = nb.basin_plot({"a line": {0.0: scores, 0.5: scores}}, "persona", title="Line")
     assert "a line: 0: 0.00, 0.5: 0.00" in line.alt
     for picture in (curve, line, nb.arrows_plot(), nb.spine_plot()):
         assert picture.png.startswith(b"\x89PNG")
