@@ -171,7 +171,7 @@ def recognise(verdict: Verdict) -> Misconception | None:
         agrees = [_same(o.call, each, verdict) for o, each in zip(outcomes, calls, strict=True)]
         if all(agrees) and mutates == verdict.mutated:
             return wrong
-        if mutates:
+        if mutates or not any(agrees):  # judging results can cost seconds: only where it may tell
             continue
         errs = [
             problem_of(verdict.exercise, o.case, each) is not None

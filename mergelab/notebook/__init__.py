@@ -11,6 +11,18 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "capstone_board": ("leaderboard", "on_fresh_items"),
+    "capstone_mixer": ("ThreeMixer", "mixer_figure"),
+    "capstone_table": ("THREE", "best_on_dev", "finals", "mixed", "three_recipe", "three_table"),
+    "capstone_words": (
+        "dial_sentence",
+        "finals_table",
+        "finals_verdict",
+        "kept_table",
+        "order_verdict",
+        "stock_sentence",
+        "weakest",
+    ),
     "experiments": ("CONFLICT", "ITEMS", "LOW", "measure", "measure_alone", "recipe", "sized"),
     "interference_explorer": ("InterferenceExplorer",),
     "interference_figure": ("explorer_figure", "look", "merged_by_each"),
