@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "capstone_board": ("leaderboard", "on_fresh_items"),
+    "capstone_board": ("fits", "leaderboard", "on_fresh_items"),
     "capstone_mixer": ("ThreeMixer", "mixer_figure"),
     "capstone_table": ("THREE", "best_on_dev", "finals", "mixed", "three_recipe", "three_table"),
     "capstone_words": (

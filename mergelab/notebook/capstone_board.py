@@ -41,6 +41,23 @@ def on_fresh_items(
     return Evaluation(name, f"fresh, seed {seed}", skills)
 
 
+def fits(change: Any, found: Changes) -> bool:
+    """Whether a learner's merge can be added to the base: each name, each shape, real numbers.
+
+    >>> import torch
+    >>> found = Changes(("a",), {"w": torch.zeros(2)}, {"w": [torch.ones(2)]})
+    >>> fits({"w": torch.ones(2)}, found), fits({"w": torch.ones(3)}, found), fits(None, found)
+    (True, False, False)
+    """
+    return (
+        isinstance(change, dict)
+        and change.keys() == found.base.keys()
+        and all(isinstance(each, Tensor) for each in change.values())
+        and all(change[name].shape == base.shape for name, base in found.base.items())
+        and all(bool(each.isfinite().all()) for each in change.values())
+    )
+
+
 def leaderboard(evaluations: Sequence[Evaluation], file: str | Path | None = None) -> Table:
     """All entries, best first, with intervals; entries of earlier runs come from `file`.
 

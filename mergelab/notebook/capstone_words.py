@@ -152,7 +152,7 @@ def dial_sentence(measured: Mapping[float, Evaluation]) -> str:
     said = ", ".join(f"{skill} at {best[skill]:g}" for skill in skills)
     if len(set(best.values())) == 1:
         return f"Best: {said}. All three want the same scale."
-    return f"Best: {said}. They do not want the same scale, so one number for all three is a compromise."
+    return f"Best: {said}. They want different scales: one number for all three is a compromise."
 
 
 def _reference(entries: Sequence[Entry]) -> Entry:

@@ -204,7 +204,7 @@ VISIBLE = (
     Case("one licence for all", (SAME, {"persona": 0.95, "agentic": 0.5}), core=True),
     Case(
         "licences that differ",
-        ({"base": "mit", "persona": "apache-2.0", "x": "mit"}, {"x": 0.25}),
+        ({"base": "apache-2.0", "persona": "mit", "x": "mit"}, {"x": 0.25}),
         core=True,
     ),
     Case("a licence that is not stated", ({"base": "mit", "x": None}, {"x": 0.95})),
@@ -224,7 +224,7 @@ def hidden(seed: str) -> list[Case]:
     low, high = draw.random.randint(5, 50) / 64, draw.random.randint(60, 80) / 64
     same = dict.fromkeys(names, one)
     kept = {"agentic": low, "persona": high}
-    odd = {**same, names[3]: other}
+    odd = {**same, names[0]: other}
     return [
         Case("one licence for all", (same, kept), core=True),
         Case(

@@ -27,7 +27,7 @@ whether the merge is below all of its sources.
 """
 
 HINTS = (
-    'One skill at a time: `best = max(scores[skill] for scores in alone.values())`. Then the '
+    "One skill at a time: `best = max(scores[skill] for scores in alone.values())`. Then the "
     "worst among those that have a share.",
     "`min(sorted(known), key=kept.get)` is the first of the smallest in alphabetical order. "
     "`all(mean(merged) < mean(scores) for scores in alone.values())` is the warning sign.",
