@@ -22,7 +22,7 @@ $(BIN)/python:
 # torch comes first, so that nothing else pulls in another build of it.
 .venv/installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[kernels]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

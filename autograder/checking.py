@@ -8,18 +8,20 @@ so a grader that does not trust the notebook finds the exercise, the function's 
 in the cell's source (`parse_call`) and judges the same record elsewhere.
 """
 
-import ast
 import os
 import sys
 from typing import Any
 
 from autograder.exercise import find
 from autograder.feedback import Feedback
+from autograder.grade_cell import parse_call
 from autograder.judging import judge
 from mergelab.errors import UserError
 
 SEED_VARIABLE = "MERGELAB_HIDDEN_SEED"
 PARTS = ("visible", "hidden")
+
+__all__ = ["check", "grade", "parse_call", "show"]
 
 
 def check(exercise_id: str, function: Any = None) -> None:
@@ -83,29 +85,3 @@ def show(feedback: Feedback) -> None:
 def _in_notebook() -> bool:
     interactive = sys.modules.get("IPython")
     return interactive is not None and interactive.get_ipython() is not None
-
-
-def parse_call(source: str) -> tuple[str, str, str] | None:
-    """Exercise id, function name and part of a grade cell's source; None if it is no such cell.
-
-    >>> parse_call('# note\\ngrade("ties/trim", trim, part="hidden")')
-    ('ties/trim', 'trim', 'hidden')
-    >>> parse_call("1 + 1") is None
-    True
-    """
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError:
-        return None
-    match statements:
-        case [
-            ast.Expr(
-                value=ast.Call(
-                    func=ast.Name(id="grade"),
-                    args=[ast.Constant(value=str(exercise)), ast.Name(id=function)],
-                    keywords=[ast.keyword(arg="part", value=ast.Constant(value=str(part)))],
-                )
-            )
-        ]:
-            return exercise, function, part
-    return None

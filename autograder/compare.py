@@ -86,7 +86,7 @@ def _number(value: Any) -> bool | int | float | None:
 
 def _close_numbers(a: float, b: float, tolerance: Tolerance) -> bool:
     relative = tolerance.relative.get("float32", 0.0)
-    return abs(a - b) <= tolerance.absolute + relative * abs(b)
+    return math.isfinite(b) and abs(a - b) <= tolerance.absolute + relative * abs(b)
 
 
 def _tensor_problem(value: Any, expected: Tensor, exercise: Exercise) -> str | None:
@@ -166,7 +166,8 @@ def _near(got: Tensor, want: Tensor, dtype: str, tolerance: Tolerance) -> Tensor
     relative = tolerance.relative.get(dtype, 0.0)
     difference = (got - want).abs()
     # The difference of two equal infinities is NaN; equal values are near whatever they are.
-    return (got == want) | (difference <= tolerance.absolute + relative * want.abs())
+    near = difference <= tolerance.absolute + relative * want.abs()
+    return (got == want) | (near & want.isfinite())  # no finite number is near infinity
 
 
 def shown(value: Any) -> str:

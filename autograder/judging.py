@@ -178,7 +178,7 @@ def recognise(verdict: Verdict) -> Misconception | None:
         ]
         if all(agrees) and mutates == verdict.mutated:
             return wrong
-        if mutates or not any(agrees):  # judging results can cost seconds: only where it may tell
+        if mutates or not any(agrees):  # then it explains nothing; judging may cost seconds
             continue
         errs = [
             problem_of(verdict.exercise, o.case, each) is not None

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from autograder.courses import Course, api, environment, succeed
 from autograder.release import contents
-from autograder.startpage import start_page
-from autograder.workbench import Placed, Record, place, place_file
+from autograder.startpage import START, refresh
+from autograder.workbench import Placed, place
 from mergelab.errors import UserError
 
-START = "START.md"
 # JupyterLab asks about news on its first start, and shows Markdown as text: neither helps here.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {
@@ -35,9 +34,7 @@ def set_up(course: Course) -> Placed:
         raise UserError(f"{course.lessons}: holds no lessons; run `mergelab lessons`")
     try:
         placed = place(course.lessons, course.work)
-        record = Record(course.work)
-        place_file(start_page(course).encode(), Path(START), course.work, record, Placed())
-        record.save()
+        refresh(course)
         course.prepare()
     except OSError as error:
         raise UserError(

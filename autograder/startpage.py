@@ -1,92 +1,63 @@
-"""The page a learner lands on: the path through the course, from the lessons that exist."""
+"""The page a learner lands on: the path through the course, and how far one is.
 
-import re
-from dataclasses import dataclass
-from pathlib import Path
+`mergelab lab` and `mergelab progress` write it again for as long as it is as they left it; a page
+that the learner has changed stays as it is.
+"""
 
-import nbformat
+import hashlib
+import os
+from collections.abc import Sequence
 
 from autograder.courses import Course
-from autograder.exercise import of_lesson
+from autograder.outline import Outline
+from autograder.progress import LessonProgress, known_progress
+from autograder.workbench import Placed, Record, place_file
 
-MINUTES = re.compile(r"(\d+)\s*minutes")
-
-
-@dataclass
-class Entry:
-    """What the start page says about a lesson; read from its notebook."""
-
-    name: str
-    title: str
-    gives: str
-    minutes: str
-    exercises: int
-    points: float
+START = "START.md"
+# Linear merging against TIES, with default settings: the shortest way to a result of one's own.
+SHORT_PATH = ("00_start_here", "02_linear", "04_ties")
 
 
-def entries(course: Course) -> list[Entry]:
-    """One entry per released lesson, in order."""
-    return [_entry(course.release(name), name) for name in course.released()]
+def refresh(course: Course, lessons: Sequence[LessonProgress] | None = None) -> None:
+    """Write the start page into the work folder, unless the learner has changed it.
+
+    `lessons` is how far the learner is; by default what is remembered. Raises `OSError`.
+    """
+    path, record = course.work / START, Record(course.work)
+    if os.path.lexists(path):
+        present = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        if record.placed.get(START) != present:
+            return
+    content = start_page(course, lessons).encode()
+    place_file(content, path.relative_to(course.work), course.work, record, Placed())
+    record.save()
 
 
-def _entry(path: Path, name: str) -> Entry:
-    cells = nbformat.read(path, as_version=4).cells
-    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    heading = re.search(r"^# (.+)$", text, re.MULTILINE)
-    title = heading[1].strip() if heading else name
-    # What a lesson says of itself stands before its first exercise.
-    after = (text[heading.end() :] if heading else text).split("### Exercise", 1)[0]
-    minutes = MINUTES.search(after)
-    graded = [cell.metadata["nbgrader"] for cell in cells if _is_graded(cell)]
-    return Entry(
-        name,
-        title,
-        _first_paragraph(after),
-        minutes[1] if minutes else "50",
-        len(of_lesson(name)) or sum(1 for each in graded if each["grade_id"].endswith("_visible")),
-        sum(float(each["points"]) for each in graded),
-    )
-
-
-def _is_graded(cell: nbformat.NotebookNode) -> bool:
-    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
-
-
-def _first_paragraph(text: str) -> str:
-    """The first paragraph of plain prose: no heading, list, table, image, HTML or rule."""
-    for block in re.split(r"\n\s*\n", text):
-        block = " ".join(block.split())
-        if block and not re.match(r"[#|\-*!<>`:\d]|\[", block):
-            return block.replace("|", "\\|")
-    return ""
-
-
-def start_page(course: Course) -> str:
+def start_page(course: Course, lessons: Sequence[LessonProgress] | None = None) -> str:
     """The start page, as Markdown."""
-    lessons = entries(course)
-    rows = [
-        f"| [{lesson.title}]({lesson.name}/{lesson.name}.ipynb) | {lesson.gives} | "
-        f"{lesson.minutes} min | {lesson.exercises} | {lesson.points:g} |"
-        for lesson in lessons
-    ]
-    first = lessons[0] if lessons else None
-    where = f"[{first.title}]({first.name}/{first.name}.ipynb)" if first else "a lesson"
-    example = first.name if first else "04_ties"
+    lessons = known_progress(course) if lessons is None else lessons
+    known = [each.outline for each in lessons]
+    rows = [_row(each) for each in lessons]
+    going = next((each for each in lessons if each.open_exercises), None)
+    example = known[0].name if known else "04_ties"
     return f"""# Merging language models
 
 Two models that were trained for different jobs, one set of weights that does both: no gradients,
 no data, minutes instead of GPU-days. Each lesson merges real adapters on this computer, shows what
 happened inside, and lets you write the methods yourself.
 
-**Begin with {where}.** Click the title; the notebook opens in a tab. Run its cells with
+{_begin(lessons, going)} Click a title; the notebook opens in a tab. Run its cells with
 <kbd>Shift</kbd>+<kbd>Enter</kbd> from top to bottom.
 
 ## The path
 
-| lesson | what it is about | time | exercises | points |
-|---|---|---:|---:|---:|
+| lesson | what it is about | builds on | difficulty | time | exercises | points |
+|---|---|---|---|---:|---:|---:|
 {chr(10).join(rows)}
 
+*Builds on* names the lessons that a lesson uses. Those that do not build on each other can be done
+in any order. *Exercises*: how many pass, of how many. *Points*: those of your last submission.
+{_short_path(known)}
 ## How an exercise works
 
 1. **Read** what the function must do, and write it where the cell says `YOUR CODE HERE`.
@@ -100,10 +71,63 @@ happened inside, and lets you write the methods yourself.
    It runs your functions on hidden cases, too, and shows the reason for every lost point. Submit
    as often as you like; your notebook is never changed by it.
 
+## Going on another day
+
+- `mergelab lab` opens this page again, with your notebooks as you left them.
+- `mergelab progress` says how far you are and which exercise comes next.
+- `mergelab check {example}` checks your functions without opening the notebook. Run all cells of a
+  notebook above the place where you go on; a new day begins with an empty memory.
+
 ## Good to know
 
 - Your notebooks lie in this folder and stay yours: starting again never overwrites them. When a
   lesson is updated, the new version appears beside yours as `*.new.ipynb`.
 - Lost in a notebook? Kernel, Restart Kernel and Run All Cells begins with a clean slate.
 - What you type and run stays on this computer.
+- This page follows your progress until you edit it. Delete it to get a fresh one.
+"""
+
+
+def _link(about: Outline) -> str:
+    return f"[{about.title}]({about.name}/{about.name}.ipynb)"
+
+
+def _row(each: LessonProgress) -> str:
+    about = each.outline
+    number = "" if about.number is None else f"{about.number} "
+    needs = ", ".join(str(n) for n in about.needs) or "nothing"
+    passed = sum(each.passed.values())
+    exercises = f"{passed} / {len(about.exercises)}" if passed else f"{len(about.exercises)}"
+    points = f"{about.points:g}" if each.score is None else f"{each.score:g} / {about.points:g}"
+    if about.written:
+        points += f" + {about.written:g}"
+    return (
+        f"| {number}{_link(about)} | {about.gives} | {needs} | {about.difficulty} | "
+        f"{about.minutes} min | {exercises} | {points} |"
+    )
+
+
+def _begin(lessons: Sequence[LessonProgress], going: LessonProgress | None) -> str:
+    if not lessons:
+        return "**Begin with a lesson.**"
+    if going is None:
+        return "**Every exercise passes.**"
+    if any(any(each.passed.values()) for each in lessons):
+        exercise = going.open_exercises[0]
+        return f"**Go on with {_link(going.outline)}**, exercise `{exercise.function}`."
+    return f"**Begin with {_link(going.outline)}.**"
+
+
+def _short_path(known: Sequence[Outline]) -> str:
+    """The shortened path through the course, from the lessons that have one and are on it."""
+    chosen = [each for each in known if each.name in SHORT_PATH and each.short_path]
+    if not chosen:
+        return ""
+    lines = [f"{n}. {_link(each)}: {each.short_path}" for n, each in enumerate(chosen, start=1)]
+    return f"""
+## Short of time?
+
+Plain merging against TIES, with default settings: the parts marked ▸ of these lessons.
+
+{chr(10).join(lines)}
 """

@@ -18,10 +18,9 @@ import nbformat
 from filelock import FileLock
 from nbformat import NotebookNode
 
-from autograder.checking import parse_call
 from autograder.courses import Course, api, environment, succeed
 from autograder.exercise import find
-from autograder.feedback import MIME
+from autograder.grade_cell import parse_call
 from mergelab.errors import UserError
 
 MODE = "stock"
@@ -128,10 +127,37 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
         with FileLock(home / f".{lesson}.lock"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
             results, feedback = _grade(course, lesson, notebook, path, tell)
+            found = Submission(lesson, str(path), results, feedback, notes)
+            _remember(course, found, path)
     except OSError as error:
         place = error.filename or course.state
         raise UserError(f"{place}: cannot be written ({error.strerror or error})") from None
-    return Submission(lesson, str(path), results, feedback, notes)
+    return found
+
+
+def last_submission(course: Course, lesson: str) -> dict[str, Any] | None:
+    """What the last submission of a lesson found, as `to_dict` gives it, and its notebook's digest.
+
+    None if there has been none, or if its record cannot be read.
+    """
+    try:
+        found = json.loads(_record(course, lesson).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) and "exercises" in found else None
+    except (OSError, ValueError):
+        return None
+
+
+def _record(course: Course, lesson: str) -> Path:
+    return course.state / "self-study" / f"{lesson}.json"
+
+
+def _remember(course: Course, found: Submission, path: Path) -> None:
+    """Keep the scores for `mergelab progress`; written aside, so that it is whole or as before."""
+    target = _record(course, found.lesson)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps({**found.to_dict(), "digest": digest}) + "\n", encoding="utf-8")
+    os.replace(partial, target)
 
 
 def _grade(
@@ -326,6 +352,8 @@ def _results(grader: Any, private: Course, lesson: str) -> list[Result]:
 
 
 def _part(cell: NotebookNode, name: str, score: float, maximum: float) -> Part:
+    from autograder.feedback import MIME  # loads torch, which other uses of this module can spare
+
     for output in cell.outputs:
         verdict = output.get("data", {}).get(MIME)
         if verdict:

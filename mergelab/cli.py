@@ -256,11 +256,17 @@ def tables(
         int | None, typer.Option(min=1, help="Use only so many items of each suite.")
     ] = None,
 ) -> None:
-    """Make the course's overview again: sources and merges of both pairs, as CSV and figure.
+    """Make the course's tables again: overview (as figure, too), random drops, ladder of conflict.
 
     Example: `mergelab tables --out /tmp/tables`
     """
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from mergelab.evaluation import results_table
+    from mergelab.evaluation.dare_table import ITEMS as DROP_ITEMS
+    from mergelab.evaluation.dare_table import random_drops, write_drops
+    from mergelab.evaluation.ladder import ladder, prepare_worker, write_ladder
     from mergelab.evaluation.overview import overview, write_csv
     from mergelab.notebook.overview_plot import overview_plot
 
@@ -273,8 +279,14 @@ def tables(
         rows = overview(limit=limit, progress=progress)
     write_csv(rows, out / "overview.csv")
     overview_plot(rows).savefig(out / "overview.png", metadata={"Software": None})
+    with _progress("dropping at random") as progress:
+        write_drops(random_drops(limit=limit or DROP_ITEMS, progress=progress), out / "dare.csv")
     _print(results_table([row.evaluation for row in rows]))
-    _print(f"Written to {out}/overview.csv and {out}/overview.png")
+    # One thread in each of two processes: small models gain more from it than from two threads.
+    workers = ProcessPoolExecutor(2, get_context("spawn"), initializer=prepare_worker)
+    with workers, _progress("climbing the ladder") as progress:
+        write_ladder(ladder(limit=limit, executor=workers, progress=progress), out / "ladder.csv")
+    _print(f"Written to {out}: overview.csv, overview.png, dare.csv and ladder.csv")
 
 
 @app.command()

@@ -69,12 +69,12 @@ def finals_verdict() -> str:
     return text.strip()
 
 
-def order_verdict(published: Sequence[tuple[str, str]]) -> str:
+def claims_verdict(published: Sequence[tuple[str, str]]) -> str:
     """For pairs "first is better than second": which hold beyond noise in the table's finals.
 
     Both names are the table's; of a method with several seeds the first is taken.
 
-    >>> order_verdict([("sum", "Model Stock")])
+    >>> claims_verdict([("sum", "Model Stock")])
     'sum above Model Stock: holds here.'
     """
     entries = {}

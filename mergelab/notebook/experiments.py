@@ -24,23 +24,24 @@ def recipe(
 ) -> dict[str, Any]:
     """A recipe that merges adapters of the base, as the YAML file would hold it.
 
-    `weights` has one number per model, 1 each by default; `parameters` are the method's own.
+    `weights` has one number per model; left out, none are written down, and a method that takes
+    weights takes 1 each. `parameters` are the method's own.
 
     Raises `UserError` if there is not one weight for each model.
 
     >>> recipe("ties", weights=(1.0, 0.5), density=0.2)["models"][1]
     {'model': 'task_api_agentic', 'parameters': {'weight': 0.5}}
     """
-    weights = [1.0] * len(models) if weights is None else list(weights)
-    if len(weights) != len(models):
-        raise UserError(f"{len(weights)} weights for {len(models)} models: give one for each")
+    sources: list[dict[str, Any]] = [{"model": name} for name in models]
+    if weights is not None:
+        if len(weights) != len(models):
+            raise UserError(f"{len(weights)} weights for {len(models)} models: give one for each")
+        for source, weight in zip(sources, weights, strict=True):
+            source["parameters"] = {"weight": weight}
     return {
         "merge_method": method,
         "base_model": "base",
-        "models": [
-            {"model": name, "parameters": {"weight": weight}}
-            for name, weight in zip(models, weights, strict=True)
-        ],
+        "models": sources,
         "parameters": parameters,
         "dtype": "float32",
     }

@@ -71,11 +71,14 @@ def _rate(evaluation: Evaluation, panel: str) -> Interval | None:
 
 @styled
 def differences_plot(
-    groups: Mapping[str, Sequence[tuple[str, Interval]]], *, title: str = ""
+    groups: Mapping[str, Sequence[tuple[str, Interval]]],
+    *,
+    title: str = "",
+    what: str = "combined score",
 ) -> Picture:
     """Differences in score with their intervals against a line at zero; one panel for each group.
 
-    An interval that crosses the line is noise for all we know.
+    An interval that crosses the line is noise for all we know. `what` is the score compared.
     """
     rows = max(len(group) for group in groups.values())
     figure = new_figure(9.4, 1.5 + 0.5 * rows)
@@ -104,7 +107,7 @@ def differences_plot(
             said.append(f"{label}, {name}: {difference.estimate:+.2f}".replace("-", "−"))
         axis.axvline(0, color=INK, linewidth=1)
         axis.set_title(label)
-        axis.set_xlabel("difference in combined score")
+        axis.set_xlabel(f"difference in {what}")
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(rows), [name for name, _ in next(iter(groups.values()))])
     axes[0].set_ylim(rows - 0.5, -0.65)

@@ -54,17 +54,17 @@ def sweep_table(
     *,
     knob: str = "density",
 ) -> Table:
-    """A row for each position of a dial: scores, the published one, and the merge's size."""
+    """A row for each position of a dial: scores, the published one if any, and the merge's size."""
     published = published or {}
     first = next(iter(measured.values()))
     rows = []
     for x in sorted(measured):
         rates = [f"{result.rate.estimate:.3f}" for result in measured[x].skills.values()]
-        theirs = f"{published[x]:.3f}" if x in published else ""
-        rows.append([f"{x:g}", *rates, measured[x].combined, theirs, f"{sizes[x]:.2f}"])
+        theirs = [f"{published[x]:.3f}" if x in published else ""] if published else []
+        rows.append([f"{x:g}", *rates, measured[x].combined, *theirs, f"{sizes[x]:.2f}"])
     items = len(next(iter(first.skills.values())).outcomes)
     return Table(
-        [knob, *first.skills, "combined", "published", "size"],
+        [knob, *first.skills, "combined", *(["published"] if published else []), "size"],
         rows,
         caption=f"{first.split.capitalize()} split, {items} items a skill",
     )

@@ -443,7 +443,7 @@ nb.Note(verdict)
 # The published order, checked on our three:
 
 # %%
-nb.Note(nb.order_verdict([("TIES", "sum"), ("Iso-C", "TIES"), ("Iso-C", "sum")]))
+nb.Note(nb.claims_verdict([("TIES", "sum"), ("Iso-C", "TIES"), ("Iso-C", "sum")]))
 
 # %% [markdown]
 # Why might the two worlds differ? There: eight tasks, full fine-tunes, image models, one label to

@@ -49,7 +49,7 @@ def test_setting_up_again_takes_no_time_and_keeps_what_people_changed(course):
 def test_the_start_page_lists_each_lesson_with_time_exercises_and_points(course):
     page = start_page(course)
     assert "[A small lesson](90_small/90_small.ipynb)" in page
-    assert "| 4 | 25 |" in page
+    assert "| 4 | 20 + 5 |" in page  # five of them for the written answer
     assert "mergelab submit 90_small" in page
 
 

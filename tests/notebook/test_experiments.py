@@ -12,6 +12,17 @@ def test_a_recipe_wants_one_weight_for_each_model():
         nb.recipe("ties", weights=(1.0,))
 
 
+def test_a_method_that_takes_no_weights_gets_none():
+    merged = mergelab.merge(nb.recipe("slerp", t=0.5))
+    assert merged.report.total().angle == pytest.approx(88.8, abs=0.05)  # as the README prints
+
+
+def test_weights_left_out_are_one_each():
+    plain, spelt = (nb.recipe("task_arithmetic", weights=w) for w in (None, (1.0, 1.0)))
+    sizes = [mergelab.merge(each).report.total().magnitude_kept for each in (plain, spelt)]
+    assert sizes[0] == sizes[1]
+
+
 def test_measuring_gives_the_scores_and_the_size_of_one_and_the_same_merge():
     made = nb.recipe("task_arithmetic", **{"lambda": 0.5})
     scores, size = nb.measure("half", made, items=4)

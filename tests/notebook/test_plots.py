@@ -152,3 +152,10 @@ def test_drawing_leaves_the_learners_own_style_alone():
     before = dict(matplotlib.rcParams)
     drawn(trim_plot([0.5, 1.0], {"persona": [0.9, 1.0]}))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_difference_says_in_which_score_it_is():
+    picture = differences_plot(
+        {"persona": [("linear", Interval(-0.3, -0.4, -0.2))]}, what="the skill's score"
+    )
+    assert picture.figure.axes[0].get_xlabel() == "difference in the skill's score"

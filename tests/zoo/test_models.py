@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mergelab.paths import data_path
+from mergelab.zoo.cards import adapter_card
 from mergelab.zoo.models import ADAPTERS, LADDER
 
 NAMES = [adapter.name for adapter in ADAPTERS]
@@ -54,6 +55,13 @@ def test_an_adapter_is_small_and_names_its_base_by_its_place_in_the_repository(n
     assert config["base_model_name_or_path"] == "data/models/base"
     assert (config["r"], config["lora_alpha"]) == (8, 16)
     assert (folder / "adapter_model.safetensors").stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=NAMES)
+def test_a_card_is_what_the_code_writes(adapter):
+    card = data_path("adapters", adapter.name, "README.md").read_text("utf-8")
+    assert card == adapter_card(adapter)
+    assert f"seed {adapter.seed}." in card
 
 
 @pytest.mark.parametrize("name", NAMES)
