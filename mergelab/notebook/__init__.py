@@ -17,6 +17,7 @@ _HOMES = {
     "capstone_words": (
         "claims_verdict",
         "dial_sentence",
+        "edges_sentence",
         "finals_table",
         "finals_verdict",
         "kept_table",

@@ -34,7 +34,7 @@ SCALES: dict[str, tuple[str, dict[str, Any], Sequence[float | None]]] = {
     "TSV-Merge": ("tsv_merge", {}, (0.5, 0.7, 0.85, 1.0)),
     "Iso-C": ("iso_c", {}, (0.85, 1.0, 1.2, 1.4)),
     "KnOTS-TIES": ("knots_ties", {"density": 0.5}, (0.7, 0.85, 1.0, 1.2)),
-    "Core Space, TIES": ("core_space", {"method": "ties", "density": 0.5}, (0.7, 0.85, 1.0, 1.2)),
+    "Core Space TIES": ("core_space", {"method": "ties", "density": 0.5}, (0.7, 0.85, 1.0, 1.2)),
 }
 # DELLA draws at random: its final comes with more than one seed.
 SEEDS = {"DELLA": (0, 1, 2)}

@@ -9,7 +9,7 @@ import torch
 from mergelab.evaluation.results import Evaluation, compare
 from mergelab.methods.gram import cosines, gram
 from mergelab.methods.model_stock import interpolation_ratio
-from mergelab.notebook.capstone_table import Entry, finals
+from mergelab.notebook.capstone_table import SCALES, Entry, best_on_dev, finals
 from mergelab.notebook.result_tables import change
 from mergelab.notebook.tables import Table
 from mergelab.notebook.verdicts import _paired, _plain, beyond_noise
@@ -67,6 +67,17 @@ def finals_verdict() -> str:
     if open_:
         text += f"Not to be told apart from it with these items: {', '.join(open_)}."
     return text.strip()
+
+
+def edges_sentence() -> str:
+    """Which methods were best at the largest or smallest scale that was tried on dev."""
+    edge = []
+    for name, (_, _, scales) in SCALES.items():
+        if len(scales) > 1 and best_on_dev(name).scale in (scales[0], scales[-1]):
+            edge.append(name)
+    if not edge:
+        return "Every method's best scale lies inside the range that was tried."
+    return f"Best at the end of the range that was tried: {', '.join(edge)}."
 
 
 def claims_verdict(published: Sequence[tuple[str, str]]) -> str:
