@@ -143,9 +143,13 @@ def problem_of(exercise: Exercise, case: Case, result: Call) -> str | None:
         problem = exercise.judged(result.value, case)
     else:
         problem = problem_with(result.value, expected(exercise, case), exercise)
-    if problem is None and case.largest is not None and result.largest > case.largest:
+    if problem is None and _too_large(case, result):
         return f"makes a tensor of {result.largest:,} bytes, where {case.largest:,} are allowed,"
     return problem
+
+
+def _too_large(case: Case, result: Call) -> bool:
+    return case.largest is not None and result.largest > case.largest
 
 
 def expected(exercise: Exercise, case: Case) -> Any:
@@ -168,7 +172,10 @@ def recognise(verdict: Verdict) -> Misconception | None:
     for wrong in verdict.exercise.misconceptions:
         calls = [call(wrong.function, o.case) for o in outcomes]
         mutates = any(each.mutated for each in calls)
-        agrees = [_same(o.call, each, verdict) for o, each in zip(outcomes, calls, strict=True)]
+        agrees = [
+            _same(o.call, each, verdict) and _too_large(o.case, o.call) == _too_large(o.case, each)
+            for o, each in zip(outcomes, calls, strict=True)
+        ]
         if all(agrees) and mutates == verdict.mutated:
             return wrong
         if mutates or not any(agrees):  # then it explains nothing; judging may cost seconds

@@ -11,6 +11,19 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "capstone_board": ("fits", "leaderboard", "on_fresh_items"),
+    "capstone_mixer": ("ThreeMixer", "mixer_figure"),
+    "capstone_table": ("THREE", "best_on_dev", "finals", "mixed", "three_recipe", "three_table"),
+    "capstone_words": (
+        "claims_verdict",
+        "dial_sentence",
+        "edges_sentence",
+        "finals_table",
+        "finals_verdict",
+        "kept_table",
+        "stock_sentence",
+        "weakest",
+    ),
     "dare_dice": ("DareDice",),
     "dare_plots": (
         "drop_plot",

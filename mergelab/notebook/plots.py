@@ -141,7 +141,7 @@ def sweep_plot(
         marker=marker,
         label="measured here, combined (band: 95% interval)",
     )
-    for skill, style in zip(measured[at[0]].skills, (":", "-."), strict=False):
+    for skill, style in zip(measured[at[0]].skills, (":", "-.", "--"), strict=False):
         rates = [measured[x].skills[skill].rate.estimate for x in at]
         axis.plot(at, rates, style, color=source_colour(skill), linewidth=1.6, label=skill)
     if published:
