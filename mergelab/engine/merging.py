@@ -98,7 +98,7 @@ def merge(
     if plan.output == "adapter":
         _check_adapter(plan, out)
     setting = Setting(seed, _device(device), _backend(backend, plan, device))
-    workers = workers_for(workers)
+    workers = 1 if setting.backend.interpreted else workers_for(workers)
     plan = with_global_numbers(plan, setting, workers)
     run = Run(plan, setting, workers, progress)
     if watching:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,6 +30,7 @@ class Backend:
     """The inner loops of merging, each as the function of that name in plain PyTorch does it.
 
     `entrywise` holds what stands in for a method's `combine` where it looks at single entries.
+    `interpreted`: by Triton's interpreter, which bears only one merge at a time.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Backend:
     weighted_sum: Callable[[Sequence[Tensor], Sequence[float]], Tensor] = weighted_sum
     count: Callable[..., Counts] = counting.count
     digits: selection.Digits = selection.digits
+    interpreted: bool = False
     entrywise: Mapping[Callable[..., Any], Callable[..., Tensor]] = field(default_factory=dict)
 
 
@@ -65,7 +67,7 @@ def choose(name: str = "auto", *, device: str = "cpu", entries: int = 0) -> Back
     if name == "triton" and not device.startswith("cuda") and not interpreted:
         raise ValueError(f"backend triton does not run on {device}; use torch")
     if name == "triton":  # by name only, until its tests have run on a GPU
-        return TRITON
+        return replace(TRITON, interpreted=interpreted)
     if name == "cpu" and device != "cpu":
         raise ValueError(f"backend cpu does not run on {device}; use torch")
     if name == "torch" or (name == "auto" and (device != "cpu" or entries < WORTH_COMPILING)):

@@ -12,6 +12,7 @@ from tiny_models import weights
 
 import mergelab
 from mergelab import merge
+from mergelab.engine import run as engine_run
 from mergelab.errors import UserError
 from mergelab.kernels import BACKENDS, choose
 from mergelab.kernels.backends import WORTH_COMPILING
@@ -34,6 +35,30 @@ def test_auto_compiles_where_it_pays():
     assert choose("auto", entries=WORTH_COMPILING).name == "cpu"
     assert choose("auto", entries=WORTH_COMPILING - 1).name == "torch"
     assert choose("auto", device="cuda", entries=WORTH_COMPILING).name == "torch"
+
+
+def test_tritons_interpreter_is_known_for_what_it_is(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert choose("triton").interpreted
+    monkeypatch.delenv("TRITON_INTERPRET")
+    assert not choose("triton", device="cuda").interpreted
+
+
+def test_the_interpreter_gets_one_tensor_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    seen = []
+    run = engine_run.Run.__init__
+    monkeypatch.setattr(
+        engine_run.Run,
+        "__init__",
+        lambda self, plan, setting, workers, *rest: (
+            seen.append(workers) or run(self, plan, setting, workers, *rest)
+        ),
+    )
+    recipe = {"merge_method": "linear", "models": [{"model": "task_api_persona"}]}
+    merge(recipe, backend="triton", workers=4)
+    merge(recipe, backend="torch", workers=4)
+    assert seen == [1, 4]
 
 
 def test_auto_falls_back_where_numba_is_missing(no_numba):
