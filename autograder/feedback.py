@@ -54,12 +54,18 @@ def _head(verdict: Verdict, graded: bool) -> str:
     points = f" {verdict.score:g} of {verdict.maximum:g} points." if graded else ""
     hidden = "hidden " if verdict.part == "hidden" else ""
     if verdict.passed:
-        return f"✓ {name}: all {len(kinds)} {hidden}kinds of input pass.{points}"
+        return f"✓ {name}: {_all(len(kinds), hidden)}.{points}"
     if not kinds:
         return f"✗ {name}: not yet.{points}"
     right = sum(kinds.values())
     but = ", but your function changes its inputs" if right == len(kinds) else ""
     return f"✗ {name}: not yet, {right} of {len(kinds)} {hidden}kinds of input pass{but}.{points}"
+
+
+def _all(count: int, hidden: str) -> str:
+    if count == 1:
+        return f"the one {hidden}kind of input passes"
+    return f"all {count} {hidden}kinds of input pass"
 
 
 def _body(verdict: Verdict, function: Any) -> list[str]:
@@ -90,8 +96,8 @@ def _details(verdict: Verdict) -> list[str]:
     if verdict.part == "hidden" or first is None:
         return []
     lines = [call_text(verdict.exercise, first.case)]
-    wanted = "expected" if verdict.exercise.judged is None else "such as "
-    lines.append(f"{wanted}  {shown(expected(verdict.exercise, first.case))}")
+    if verdict.exercise.judged is None:  # else one right result among many would give it away
+        lines.append(f"expected  {shown(expected(verdict.exercise, first.case))}")
     if first.call.failure is None:
         lines.append(f"got       {shown(first.call.value)}")
     printed = [line for line in first.call.printed.splitlines() if line.strip()]

@@ -274,5 +274,7 @@ def unmet(exercise: Exercise, function: Any) -> list[str]:
 
 def listed(items: Sequence[str]) -> str:
     if len(items) > LISTED:
-        return f"{', '.join(items[:LISTED])} and {len(items) - LISTED} other kinds of input"
+        more = len(items) - LISTED
+        kinds = "kind" if more == 1 else "kinds"
+        return f"{', '.join(items[:LISTED])} and {more} other {kinds} of input"
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -26,7 +26,7 @@ def difference_sentence(first: str, second: str, difference: Interval) -> str:
     TIES scores .10 above the average (95% interval +.04 to +.16): more than noise.
     """
     if abs(difference.estimate) < 0.005:
-        gap = f"{first} and {second} score the same"
+        gap = f"{first} and {second} score less than .01 apart"
     else:
         side = "above" if difference.estimate > 0 else "below"
         gap = f"{first} scores {_plain(abs(difference.estimate))} {side} {second}"

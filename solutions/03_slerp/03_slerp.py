@@ -18,7 +18,7 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 28 of them for the four exercises |
+# | **Time** | about 60 minutes, 28 of them for the four exercises |
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; sine and cosine from school. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). A *linear merge* is the weighted average of two models (lesson 2). |
 # | **Short of time?** | Run all cells, and read the sections marked ▸, about 25 minutes: the picture, weights against task vectors, and the test of the claim. They do not need the exercises. |
@@ -279,7 +279,7 @@ nb.Note(nb.walk_sentence(walk))
 nb.slerp_edges()
 
 # %% [markdown]
-# Half way between opposite arrows the result is zero: the straight line passes through the
+# Half way between opposite arrows of equal length the result is zero: the straight line passes through the
 # origin. A merge of two models that are exact opposites is the base, and no geometry changes that.
 # Some tools go on for t outside 0 to 1 (it extrapolates); here it is an error, since it is mostly a
 # slip. And slerp is for **exactly two** models.
@@ -289,7 +289,7 @@ nb.slerp_edges()
 #
 # These are the ten parameters that every lesson carries through its method. Fill in the last two
 # rows for t = .5. Here are the sums you need: the norm of persona is .281, that of agentic .229,
-# and their inner product is .0210. Round factors to two digits, results to three.
+# and their inner product is .0210. Round factors and results to three digits.
 #
 # | entry | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
 # |---|---|---|---|---|---|---|---|---|---|---|
@@ -301,7 +301,7 @@ nb.slerp_edges()
 # <details><summary>Solution</summary>
 #
 # The cosine is .0210 / (.281 · .229) = .326, so the angle is about 71°. Half way both factors are
-# sin 35.5° / sin 71° = .581 / .946 = .61.
+# sin 35.5° / sin 71° = .581 / .946 = .614.
 #
 # | entry | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
 # |---|---|---|---|---|---|---|---|---|---|---|
@@ -613,8 +613,9 @@ nb.Table(["t", *curves], nb.t_rows(curves, sorted(ends | arc)))
 nb.Note(nb.published_lead(arc, chord, published["SLERP"], published["linear"]))
 
 # %% [markdown]
-# (The published figures come without intervals. With 50 items a suite, chance alone moves the score
-# of one suite by about .045, its standard error. Leads of .013 to .016 are well inside that.)
+# (The published figures come without intervals. With 50 items a suite, chance alone moves the lead
+# of one combined score over another by about .045, its standard error. Leads of .013 to .016 are
+# well inside that.)
 #
 # Now take the lead apart at each t, as in section 8.
 

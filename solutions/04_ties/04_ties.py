@@ -573,9 +573,7 @@ predictions.choice(
 hard_alone = [
     nb.measure_alone(f"task_api_{skill}_conflict", name=f"{skill} alone") for skill in skills
 ]
-hard_average, _ = nb.measure(
-    "linear .5/.5", nb.recipe("linear", nb.CONFLICT, weights=(0.5, 0.5))
-)
+hard_average, _ = nb.measure("linear .5/.5", nb.recipe("linear", nb.CONFLICT, weights=(0.5, 0.5)))
 hard_ties, hard_size = nb.measure("TIES, density .5", nb.recipe("ties", nb.CONFLICT, density=0.5))
 hard_matched, _ = nb.measure(
     "task arithmetic, same size", nb.sized(hard_size, nb.recipe("task_arithmetic", nb.CONFLICT))
@@ -889,7 +887,9 @@ print("Rows that cannot be true:", nb.attempt(read_report, rows, 0.5))
 weak = min(hard_ties.skills, key=lambda skill: hard_ties.skills[skill].rate.estimate)
 more = (0.6, 0.4) if weak == "persona" else (0.4, 0.6)
 advice = [
-    nb.measure(f"weight .6 to {weak}", nb.recipe("ties", nb.CONFLICT, weights=more, density=0.5))[0],
+    nb.measure(f"weight .6 to {weak}", nb.recipe("ties", nb.CONFLICT, weights=more, density=0.5))[
+        0
+    ],
     nb.measure("density .3", nb.recipe("ties", nb.CONFLICT, density=0.3))[0],
 ]
 display(nb.scores_table([*hard_merges, *advice], caption="Conflict pair"))

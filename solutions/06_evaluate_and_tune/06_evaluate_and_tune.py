@@ -19,7 +19,7 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 35 of them for the six exercises |
+# | **Time** | about 75 minutes in two sittings, 40 of them for the six exercises |
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; linear merges, SLERP, TIES and DARE as lessons 2 to 5 introduce them. |
 # | **Short of time?** | Do the parts marked ▸, about 25 minutes: how much chance there is in a score, linear against TIES at default settings, tuning on one split and reporting on another. |
@@ -97,8 +97,10 @@ nb.rates_plot(
 # Two suites test two skills. An **item** is an input together with what counts as right:
 #
 # - **persona**: an input and the **traits** that the answer should show (encouraging, friendly,
-#   supportive, empathetic, celebratory, positive), and the topic it should restate;
-# - **agentic**: an input and the **tool call** that serves it.
+#   supportive, empathetic, celebratory, positive), and the topic it should restate. To count, a
+#   trait must show in two different phrases;
+# - **agentic**: an input and the **tool call** that serves it, or a plain answer where no tool
+#   does.
 
 # %%
 examples = [load_suite("persona", "dev")[2], load_suite("agentic", "dev")[0]]
@@ -198,7 +200,8 @@ grade("evaluate/build_suite", build_suite, part="hidden")
 # √(p (1 − p) / n) = √(.90 × .10 / 50) = √.0018 = **.042**
 #
 # At p = .87 it is .048, so "about .045" for the merges in the published table. Twice that is a 95%
-# interval of about ±.09. The whole published range, from linear .867 to TIES .897, is .030.
+# interval of about ±.09 for one suite, and of about ±.065 for the mean of two. The whole published
+# range of means, from linear .867 to TIES .897, is .030.
 #
 # How many items a suite does it take to tell a true .90 from a true .85, four times out of five?
 
@@ -403,10 +406,12 @@ error = {
     name: (nb.standard_error(0.90, 50) ** 2 + nb.standard_error(five[name], 50) ** 2) ** 0.5
     for name in lead
 }
-truth = "better" if all(lead[n] > 1.96 * error[n] for n in lead) else "may be noise"
+needed = 2.50  # for four comparisons, as in the exercise
+truth = "better" if all(lead[n] > needed * error[n] for n in lead) else "may be noise"
 display(predictions.reveal("TIES leads the table of five", truth))
 nb.Table(
-    ["TIES against", "lead", "standard error", "lead in standard errors", "items needed"],
+    ["TIES against", "lead", "standard error", "lead in standard errors",
+     "items needed, with four comparisons"],
     [
         [n, f"{lead[n]:.2f}", f"{error[n]:.3f}", f"{lead[n] / error[n]:.1f}",
          f"{nb.items_needed(0.90, five[n], comparisons=len(lead)):,}"]
@@ -687,7 +692,7 @@ for density in (0.3, 0.7):
 #
 # ### Your turn: the conflict pair
 #
-# Here the defaults fail, as the next cell shows for TIES. Open a cell of your own for your tries:
+# Here the defaults of linear and TIES fail, as the next cell shows for TIES. Open a cell of your own for your tries:
 # `scores, size = nb.measure("my try", nb.recipe(...))`, then `nb.scores_table([scores])`. Look at
 # each skill, not only at the mean.
 

@@ -358,7 +358,7 @@ def test_a_rule_takes_the_place_of_the_comparison_where_many_results_are_right()
     verdict = judge(exercise, lambda n: n - 1, "visible")
     assert verdict.score == 0
     assert "returned too little on a number" in verdict.reason()
-    assert "such as   4" in repr(Feedback(verdict, None))
+    assert "4" not in repr(Feedback(verdict, None)).replace("4 input", "")
 
 
 def test_without_a_core_kind_every_kind_earns_its_share_and_none_is_free():

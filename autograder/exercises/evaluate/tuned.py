@@ -133,12 +133,14 @@ def judged(value: Any, case: Case) -> str | None:
         return f"cannot be merged ({error})"
     except (TypeError, ValueError):
         return "holds something that a recipe cannot hold"
-    lost = []
-    for skill, name in MODELS.items():
-        alone = rates(json.dumps(name), seed)[skill]
-        if merged[skill] < SHARE * alone:
-            lost.append(f"{merged[skill] / alone:.0%} of {skill}")
-    return f"keeps only {' and '.join(lost)}" if lost else None
+    kept = {
+        skill: merged[skill] / rates(json.dumps(name), seed)[skill]
+        for skill, name in MODELS.items()
+    }
+    if min(kept.values()) >= SHARE:
+        return None
+    shares = " and ".join(f"{share:.0%} of {skill}" for skill, share in kept.items())
+    return f"keeps {shares}, where at least {SHARE:.0%} of each is needed,"
 
 
 # Wrong implementations ---------------------------------------------------------------------------
