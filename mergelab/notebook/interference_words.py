@@ -88,7 +88,7 @@ def overlap_verdict(
     direction, opposite.
 
     >>> print(overlap_verdict({q / 100: shares_by_chance(q / 100) for q in range(5, 61)}))
-    Without overlap, the share falls from 100% (top 5% count as changed) to 64% (top 60%), so the
+    The share without overlap falls from 100% (top 5% count as changed) to 64% (top 60%), so the
     answer is whatever the definition makes it. It passes the published 70% where the top 55%
     count: there, 15% have the same direction and 15% are opposite (published: 15% and 15%). Two
     task vectors that know nothing of each other would give 70%, 15% and 15% there. The published
@@ -96,7 +96,7 @@ def overlap_verdict(
     """
     least, most = min(curve), max(curve)
     text = (
-        f"Without overlap, the share falls from {curve[least].no_overlap:.0%} (top {least:.0%} "
+        f"The share without overlap falls from {curve[least].no_overlap:.0%} (top {least:.0%} "
         f"count as changed) to {curve[most].no_overlap:.0%} (top {most:.0%}), so the answer is "
         "whatever the definition makes it. "
     )

@@ -107,12 +107,13 @@ def barrier_sentence(title: str, losses: Mapping[float, Mapping[str, float]]) ->
 def cancelled(found: Changes) -> tuple[float, float]:
     """What adding two task vectors cancels: share of the entries with opposite signs, and of mass.
 
-    Mass is the sum of magnitudes; cancelled mass is what the sum of the two lacks of their total.
+    Mass is the sum of magnitudes; what is cancelled counts once, on the smaller side, as does the
+    conflict mass of lesson 1.
 
     >>> import torch
     >>> pair = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])]
     >>> cancelled(Changes(("a", "b"), {"w": torch.zeros(2)}, {"w": pair}))
-    (0.5, 0.2857142857142857)
+    (0.5, 0.14285714285714285)
     """
     opposite = entries = 0
     mass = left = 0.0
@@ -121,4 +122,4 @@ def cancelled(found: Changes) -> tuple[float, float]:
         entries += first.numel()
         mass += float(first.double().abs().sum() + second.double().abs().sum())
         left += float((first.double() + second.double()).abs().sum())
-    return opposite / entries, 1 - left / mass
+    return opposite / entries, (mass - left) / 2 / mass

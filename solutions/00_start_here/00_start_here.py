@@ -21,7 +21,7 @@
 # | **Time** | about 45 minutes, 16 of them for the three exercises |
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch. You have heard that an *adapter* (LoRA) is a small file that holds what fine-tuning changed in a model. |
-# | **Short of time?** | Do the parts marked ▸, about 20 minutes: meet the models, the picture, one merge, one evaluation, the tour. Come back for the exercises. |
+# | **Short of time?** | Do the parts marked ▸, about 20 minutes: meet the models, the picture, one merge with its report, one evaluation, the map, the tour. Come back for the exercises. |
 #
 # **When you have finished, you can**
 #
@@ -124,7 +124,7 @@ nb.arrows_plot()
 # How long are these arrows, compared with the weights they change? Time for your first
 # **prediction**. The rule in this course is: first guess, then measure. A guess that was wrong
 # makes the result stay in mind. Write a range in which you expect the answer four times out of
-# five, in place of the two `None`, for example `low=0.01, high=0.5`. Nobody grades it.
+# five, in place of the two `None`, for example `low=0.3, high=0.6`. Nobody grades it.
 
 # %%
 predictions.range("length of persona's arrow over length of the weights", low=None, high=None)
@@ -261,7 +261,8 @@ nb.ScaleSlider(
 # %% [markdown]
 # The same as a curve, for those who read without running, and with more prompts: each task vector
 # is added at several scales and scored on its own skill. A score is the share of replies that are
-# right in every part. The bars are 95% intervals; section 7 explains them.
+# right in every part, here of 50 prompts of the dev split (section 7 takes 100). The bars are 95%
+# intervals; section 7 explains them.
 
 # %%
 curves = {}
@@ -327,7 +328,7 @@ nb.talk_to(nb.attempt(merge_two, base, persona, agentic, 0.8), prompts)
 # %% [markdown]
 # ## 5 ▸ Your first merge with a recipe
 #
-# In practice you do not write the loop. You write a **recipe**: a short YAML file that says which
+# In practice you do not write a merge in Python. You write a **recipe**: a short YAML file that says which
 # models, which method, and with which settings. The format is that of mergekit, the best known
 # tool for merging. This recipe takes the average of the two models. (`linear` is the name of the
 # method; the weights are how much each model counts.)
@@ -368,8 +369,8 @@ nb.merge_report_table(merged.report)
 #   would be as long as one of them.
 # - **angle** between the two arrows. 90° means that they have nothing to do with each other.
 #
-# The magnitude is worth a thought. Look at the picture in section 2: for two arrows of length 1 at
-# a right angle, the average reaches to the middle of the diagonal, √2 / 2 = .71. Does the report
+# The magnitude is worth a thought. Imagine two arrows of length 1 at a right angle (the picture in
+# section 2 is only a sketch): the average reaches to the middle of the diagonal, √2 / 2 = .71. Does the report
 # agree?
 
 # %%
@@ -616,7 +617,8 @@ with tempfile.TemporaryDirectory() as folder:
 nb.Table(["", "your misfits", "mergelab says"], rows, text_columns=(2,))
 
 # %% [markdown]
-# The third is the dangerous one. Every name and every shape fits, so nothing *stops* you, and many
+# In the last two, every name and every shape fits. The second is found by its vocabulary. The third
+# is the dangerous one: its vocabulary fits, too, so nothing *stops* you, and many
 # tools do not look further: they average, and write a model that loads and runs. `mergelab` looks
 # at the weights themselves and refuses. With `allow_unrelated` one can insist. What comes out?
 

@@ -100,7 +100,8 @@ nb.pair_plot(*nb.ten_parameters(), title="Ten parameters: what two adapters chan
 # Yadav et al. (2023) name two kinds of interference. Find both in the picture:
 #
 # 1. **Sign disagreement.** Where × stands, one adapter wants up and the other wants down. In an
-#    average they cancel, in part or whole (entries 1, 5, 9).
+#    average they cancel, in part or whole. It matters where both are large (entries 1, 5, 9); in
+#    2, 7 and 10 one or both want next to nothing.
 # 2. **Redundancy.** Some changes are so small that they may be left-overs of training that nobody
 #    needs. They still count in an average. In entry 8, agentic has learned +.17, persona has
 #    +.004, which is next to nothing. The average halves what agentic learned, because persona had
@@ -112,7 +113,7 @@ nb.pair_plot(*nb.ten_parameters(), title="Ten parameters: what two adapters chan
 # ### ▸ Ten parameters by hand
 #
 # Take a pencil. Fill in the average and, for each entry, what happened: *agree*, *oppose*, *one
-# large and one small*, or *both tiny*.
+# large and one small* (write which comes first), or *both tiny* (below .01).
 #
 # | entry | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
 # |---|---|---|---|---|---|---|---|---|---|---|
@@ -125,7 +126,7 @@ nb.pair_plot(*nb.ten_parameters(), title="Ten parameters: what two adapters chan
 #
 # | entry | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
 # |---|---|---|---|---|---|---|---|---|---|---|
-# | *what happened* | oppose | both tiny | large, small | agree | oppose, a draw | agree | both small | small, large | oppose | both tiny |
+# | *what happened* | oppose | both tiny | large, small | agree | oppose, a draw | agree | small, large | small, large | oppose | both tiny |
 # | *average* | +.015 | +.0005 | +.085 | −.155 | 0 | −.065 | +.0095 | +.087 | −.005 | −.0005 |
 #
 # Entry 1 is the weight of section 1. Entry 5: an exact draw, and all that either of them learned
@@ -140,7 +141,7 @@ nb.pair_plot(*nb.ten_parameters(), title="Ten parameters: what two adapters chan
 # larger half of its changes, then the largest fifth; the rest is set to zero. If the small changes
 # matter to nobody, the model should still be a good coach.
 #
-# The score is the share of test prompts with a fully correct reply. Before you run the cell, guess
+# The score is the share of prompts with a fully correct reply. Before you run the cell, guess
 # it: with all changes, persona scores close to 1. Write a range in which you expect the answer
 # four times out of five, as in `low=0.4, high=0.6`.
 

@@ -19,7 +19,7 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 20 of them for the four exercises |
+# | **Time** | about 50 minutes, 19 of them for the four exercises |
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). |
 # | **Short of time?** | Do the parts marked ▸, about 25 minutes: the picture, the average, ten parameters, the two lines, the explorer, when to use what. Skip the exercises in them, nothing else needs them. |
@@ -758,7 +758,7 @@ persona_tau, agentic_tau = zip(*pair.deltas.values(), strict=True)
 small = [1 - nb.norm_kept(tau, [0.5])[0] ** 2 for tau in (persona_tau, agentic_tau)]
 nb.Note(
     f"Conflicts ignored: at {opposite:.0%} of the entries the two changes have opposite signs, and "
-    f"{mass:.0%} of all the change cancels when they are added. Redundancy kept: the smaller half of "
+    f"the smaller sides, {mass:.0%} of all the change, cancel as much of the larger ones. Redundancy kept: the smaller half of "
     f"the entries, which holds {small[0]:.0%} (persona) and {small[1]:.0%} (agentic) of the squared "
     "size, goes in like the rest."
 )
