@@ -39,8 +39,8 @@ class Backend:
     weighted_sum: Callable[[Sequence[Tensor], Sequence[float]], Tensor] = weighted_sum
     count: Callable[..., Counts] = counting.count
     digits: selection.Digits = selection.digits
-    interpreted: bool = False
     entrywise: Mapping[Callable[..., Any], Callable[..., Tensor]] = field(default_factory=dict)
+    interpreted: bool = False
 
 
 TORCH = Backend("torch")

@@ -41,7 +41,9 @@ def test_tritons_interpreter_is_known_for_what_it_is(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert choose("triton").interpreted
     monkeypatch.delenv("TRITON_INTERPRET")
-    assert not choose("triton", device="cuda").interpreted
+    for backend in (choose("triton", device="cuda"), choose("cpu"), choose("torch")):
+        assert backend.interpreted is False
+    assert choose("cpu").entrywise
 
 
 def test_the_interpreter_gets_one_tensor_at_a_time(monkeypatch, tmp_path):
@@ -58,7 +60,8 @@ def test_the_interpreter_gets_one_tensor_at_a_time(monkeypatch, tmp_path):
     recipe = {"merge_method": "linear", "models": [{"model": "task_api_persona"}]}
     merge(recipe, backend="triton", workers=4)
     merge(recipe, backend="torch", workers=4)
-    assert seen == [1, 4]
+    merge(recipe, backend="cpu", workers=4)
+    assert seen == [1, 4, 4]
 
 
 def test_auto_falls_back_where_numba_is_missing(no_numba):
