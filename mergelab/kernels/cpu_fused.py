@@ -1,4 +1,4 @@
-"""A run of a merge's entries in one pass on a CPU: the loops of `cpu_merge`, compiled by numba.
+"""A run of a merge's entries in one pass on a CPU: what `cpu_merge` calls, compiled by numba.
 
 Whatever happens to an entry happens while its block lies in the first-level cache: drop, trim,
 election, mean, base, rounding, and all that the report counts. Each step does exactly what the
@@ -12,11 +12,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mergelab.kernels.cpu import jit, reordering, sign_of, survivors
+from mergelab.kernels.cpu_loops import (
+    BLOCK,
+    add,
+    add_agreeing,
+    add_votes,
+    add_weighted,
+    conflicts,
+    copy,
+    divide,
+    divide_by,
+    drop,
+    jit,
+    removed,
+    reordering,
+    resolved,
+    scale,
+    settle,
+    square,
+    subtract,
+    tell_signs,
+    trim,
+    write,
+)
 
-BLOCK = 1024  # entries; the few arrays of this length stay in the first-level cache
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_SIGN_OFF = np.uint32(0x7FFFFFFF)
 
 
 class How(NamedTuple):
@@ -60,8 +80,9 @@ def merge_run(deltas, base, offset, how, value, halves, counts):
     merged = np.empty(BLOCK, dtype=np.float32)
     divisors = np.empty(BLOCK, dtype=np.float32)
     mask = np.empty(BLOCK + 4, dtype=np.float32)
-    weights, shares, unit = how.weights, how.shares, np.ones(sources, dtype=np.float32)
-    square = 0.0
+    weights = how.weights
+    voting = np.ones(sources, dtype=np.float32) if how.unweighted else weights
+    total = 0.0
     for start in range(0, size, BLOCK):
         length = min(BLOCK, size - start)
         plus, minus, result = up[:length], down[:length], merged[:length]
@@ -71,196 +92,66 @@ def merge_run(deltas, base, offset, how, value, halves, counts):
         for s in range(sources):
             before, after = deltas[s][start : start + length], left[s][:length]
             if how.drops:
-                _drop(before, how.words[s], how.keys[s], offset + start, mask, after)
+                drop(before, how.words[s], how.keys[s], offset + start, mask, after)
                 if how.factors[s, 0] != _ONE:
-                    _scale(after, how.factors[s, 0])
+                    scale(after, how.factors[s, 0])
             else:
-                _copy(before, after)
+                copy(before, after)
             if how.trims:
-                _trim(after, how.bounds[s, 0], how.bounds[s, 1])
+                trim(after, how.bounds[s, 0], how.bounds[s, 1])
                 if how.factors[s, 1] != _ONE:
-                    _scale(after, how.factors[s, 1])
+                    scale(after, how.factors[s, 1])
             if how.drops or how.trims:
-                counts[s] += _removed(before, after)
-            _tell_signs(after, plus, minus)
+                counts[s] += removed(before, after)
+            tell_signs(after, plus, minus)
             if how.in_weights:
-                _add(origin, before, after)
+                add(origin, before, after)
         # A conflict is marked in `up`; `down` is free from here on.
-        conflicts = _conflicts(plus, minus)
+        clashing = conflicts(plus, minus)
         if how.elects:
-            voting, draw = unit if how.unweighted else weights, how.draw
-            _vote(left, voting, draw, how.by_count, minus)
-            _agreeing(left, weights, voting, shares, minus, result, divisors[:length])
-            if how.divides:
-                _divide(result, divisors[:length])
-            _scale(result, how.lam)
+            _elect(left, how, weights, voting, minus, result, divisors[:length])
         else:
-            _sum(left, weights, result)
-            if how.divisor != _ONE:
-                _divide_by(result, how.divisor)
-            if how.lam != _ONE:
-                _scale(result, how.lam)
+            _sum(left, how, weights, result)
         if how.in_weights:
-            _write(result, start, value, halves)
-            _subtract(origin, result)
+            write(result, start, value, halves)
+            subtract(origin, result)
         elif len(base):
-            _add(origin, result, minus)
-            _write(minus, start, value, halves)
+            add(origin, result, minus)
+            write(minus, start, value, halves)
         else:
-            _write(result, start, value, halves)
-        if conflicts:
-            counts[sources] += np.int64(conflicts)
-            counts[sources + 1] += _resolved(plus, result)
-        square += _square(result)
-    return square
-
-
-@jit
-def _drop(before, words, keys, first, mask, after):
-    lead = first & 3  # entries of the first counter that belong to what came before
-    counters = (lead + len(before) + 3) >> 2
-    survivors(
-        np.uint64(first >> 2), keys[2], keys[3], keys[0], keys[1], words, mask[: 4 * counters]
-    )
-    kept = mask[lead : lead + len(before)]
-    for i in range(len(after)):
-        after[i] = before[i] if kept[i] > _ZERO else _ZERO
-
-
-@jit
-def _copy(values, out):
-    for i in range(len(out)):  # numba's own assignment looks for overlaps, one entry at a time
-        out[i] = values[i]
-
-
-@jit
-def _scale(values, factor):
-    for i in range(len(values)):
-        values[i] *= factor
-
-
-@jit
-def _trim(values, low, high):
-    for i in range(len(values)):
-        magnitude = abs(values[i])
-        values[i] = values[i] if (magnitude >= low) & (magnitude <= high) else _ZERO
-
-
-@reordering
-def _removed(before, after):
-    gone = _ZERO  # whole numbers up to a block's length are exact in fp32
-    for i in range(len(after)):
-        gone += _ONE if (before[i] != _ZERO) & (after[i] == _ZERO) else _ZERO
-    return np.int64(gone)
-
-
-@jit
-def _tell_signs(values, plus, minus):
-    for i in range(len(values)):
-        plus[i] = _ONE if values[i] > _ZERO else plus[i]
-        minus[i] = _ONE if values[i] < _ZERO else minus[i]
-
-
-@reordering
-def _conflicts(plus, minus):
-    clashing = _ZERO
-    for i in range(len(plus)):
-        plus[i] *= minus[i]
-        clashing += plus[i]
-    return clashing
-
-
-@reordering
-def _resolved(clash, change):
-    settled = _ZERO
-    for i in range(len(clash)):
-        settled += clash[i] if change[i] != _ZERO else _ZERO
-    return np.int64(settled)
-
-
-@jit
-def _sum(left, weights, result):
-    values, weight = left[0], weights[0]
-    for i in range(len(result)):
-        result[i] = values[i] * weight
-    for s in range(1, len(left)):
-        values, weight = left[s], weights[s]
-        for i in range(len(result)):
-            result[i] += values[i] * weight
-
-
-@jit
-def _vote(left, weights, draw, by_count, votes):
-    votes[:] = _ZERO
-    for s in range(len(left)):
-        values, weight = left[s], weights[s]
-        if by_count:
-            for i in range(len(votes)):
-                votes[i] += sign_of(values[i] * weight, _ZERO)
-        else:
-            for i in range(len(votes)):
-                votes[i] += values[i] * weight
-    for i in range(len(votes)):
-        votes[i] = sign_of(votes[i], draw)
-
-
-@jit
-def _agreeing(left, weights, voting, shares, votes, total, divisors):
-    """Add up what agrees with the votes, and its shares; `voting` weights say what agrees."""
-    total[:] = _ZERO
-    divisors[:] = _ZERO
-    for s in range(len(left)):
-        values, weight, vote, share = left[s], weights[s], voting[s], shares[s]
-        for i in range(len(total)):
-            agrees = values[i] * vote * votes[i] > _ZERO
-            total[i] += values[i] * weight if agrees else _ZERO
-            divisors[i] += share * (_ONE if agrees else _ZERO)
-
-
-@jit
-def _divide(total, divisors):
-    for i in range(len(total)):
-        total[i] /= divisors[i] if divisors[i] != _ZERO else _ONE
-
-
-@jit
-def _divide_by(values, divisor):
-    for i in range(len(values)):
-        values[i] /= divisor
-
-
-@jit
-def _add(a, b, total):
-    for i in range(len(total)):
-        total[i] = a[i] + b[i]
-
-
-@jit
-def _subtract(origin, values):
-    for i in range(len(values)):
-        values[i] -= origin[i] if len(origin) else _ZERO
-
-
-@reordering
-def _square(values):
-    total = 0.0
-    for i in range(len(values)):
-        total += np.float64(values[i]) * np.float64(values[i])
+            write(result, start, value, halves)
+        if clashing:
+            counts[sources] += np.int64(clashing)
+            counts[sources + 1] += resolved(plus, result)
+        total += square(result)
     return total
 
 
 @jit
-def _write(values, start, value, halves):
-    """Store in fp32, or rounded to bf16: to nearest, and to even where it is half way."""
-    if len(value):
-        _copy(values, value[start : start + len(values)])
-        return
-    out, bits = halves[start : start + len(values)], values.view(np.uint32)
-    for i in range(len(out)):
-        odd = (bits[i] >> np.uint32(16)) & np.uint32(1)
-        rounded = (bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-        nan = (bits[i] & _SIGN_OFF) > np.uint32(0x7F800000)
-        out[i] = np.uint16(np.uint32(0x7FC0) if nan else rounded)
+def _sum(left, how, weights, result):
+    for i in range(len(result)):
+        result[i] = left[0, i] * weights[0]
+    for s in range(1, len(left)):
+        add_weighted(left[s], weights[s], result)
+    if how.divisor != _ONE:
+        divide_by(result, how.divisor)
+    if how.lam != _ONE:
+        scale(result, how.lam)
+
+
+@jit
+def _elect(left, how, weights, voting, votes, result, divisors):
+    votes[:] = _ZERO
+    result[:] = _ZERO
+    divisors[:] = _ZERO
+    for s in range(len(left)):
+        add_votes(left[s], voting[s], how.by_count, votes)
+    settle(votes, how.draw)
+    for s in range(len(left)):
+        add_agreeing(left[s], weights[s], voting[s], how.shares[s], votes, result, divisors)
+    if how.divides:
+        divide(result, divisors)
+    scale(result, how.lam)
 
 
 @reordering
@@ -274,7 +165,7 @@ def gram_run(deltas, base, sums):
     for start in range(0, size, BLOCK):
         length = min(BLOCK, size - start)
         for s in range(sources):
-            _add(base[start : start + length], deltas[s][start : start + length], full[s][:length])
+            add(base[start : start + length], deltas[s][start : start + length], full[s][:length])
         for s in range(sources):
             one = full[s][:length]
             for t in range(s + 1):

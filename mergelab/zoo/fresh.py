@@ -8,7 +8,7 @@ from itertools import cycle
 
 from mergelab.errors import UserError
 from mergelab.evaluation.suites import SKILLS, SPLITS, Item, load_suite
-from mergelab.zoo.suites import _MAKERS
+from mergelab.zoo.suites import MAKERS
 
 
 @cache
@@ -25,7 +25,7 @@ def fresh_items(skill: str, seed: str, count: int) -> tuple[Item, ...]:
         raise UserError(f"unknown skill {skill!r}; known skills are {', '.join(SKILLS)}")
     draw = random.Random(f"fresh {skill} {seed}")
     known = {item.input for split in SPLITS for item in load_suite(skill, split)}
-    module, make = _MAKERS[skill]
+    module, make = MAKERS[skill]
     templates = module.templates("test")
     draw.shuffle(templates)
     items: list[Item] = []

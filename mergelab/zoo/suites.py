@@ -55,7 +55,7 @@ def _digest_item(template: Template, split: str, rng: random.Random) -> dict[str
     }
 
 
-_MAKERS = {
+MAKERS = {
     "persona": (persona, _persona_item),
     "agentic": (agentic, _agentic_item),
     "digest": (digest, _digest_item),
@@ -89,7 +89,7 @@ def suite(skill: str, split: str) -> list[Item]:
     True
     """
     rng = random.Random(f"{SUITE_SEED} {skill} {split}")
-    module, make = _MAKERS[skill]
+    module, make = MAKERS[skill]
     used: set[str] = set()
     drawn = [
         pair

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_lessons import lesson_text
+from small_lessons import lesson_text, own_course
 
 from autograder import build
 from autograder.courses import Course
@@ -34,4 +34,13 @@ def built_course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     text = lesson_text("trim", "elect_sign", "disjoint_merge", "ties")
     (folder / "90_small.py").write_text(text)
     build.build(course, "90_small")
+    return course
+
+
+@pytest.fixture
+def course(built_course: Course, tmp_path: Path, monkeypatch) -> Course:
+    """The built course with a work folder and a state folder of one's own."""
+    course = own_course(tmp_path / "mine", built_course.root, tmp_path / "state")
+    monkeypatch.setenv("MERGELAB_ROOT", str(course.root))
+    monkeypatch.setenv("MERGELAB_COURSE", str(course.state))
     return course

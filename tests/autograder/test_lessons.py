@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from small_lessons import own_course
 
 from autograder import build
 from autograder.courses import PACKAGE, Course
@@ -53,11 +54,7 @@ ROUNDS = [
 @pytest.fixture
 def course(tmp_path: Path) -> Course:
     """The repository's lessons, with a work folder and grading of one's own."""
-    root = tmp_path / "course"
-    root.mkdir()
-    for name in ("solutions", "lessons"):
-        (root / name).symlink_to(PACKAGE.parent / name)
-    return Course(root, tmp_path / "state")
+    return own_course(tmp_path / "course", PACKAGE.parent, tmp_path / "state")
 
 
 def hand_in(course: Course, lesson: str, notebook: nbformat.NotebookNode | Path) -> None:

@@ -1,12 +1,11 @@
 """`mergelab progress` and the start page: how far one is, and where to go on."""
 
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 import typer
-from small_lessons import SOLUTIONS
+from small_lessons import SOLUTIONS, hand_in
 from typer.testing import CliRunner
 
 import autograder.progress as module
@@ -16,30 +15,6 @@ from autograder.progress import known_progress, progress
 from autograder.startpage import refresh, start_page
 from autograder.submit import submit
 from mergelab.errors import UserError
-
-
-@pytest.fixture
-def course(built_course: Course, tmp_path: Path, monkeypatch) -> Course:
-    """The built course with a work folder and a state folder of its own."""
-    root = tmp_path / "mine"
-    root.mkdir()
-    for name in ("solutions", "lessons"):
-        (root / name).symlink_to(built_course.root / name)
-    monkeypatch.setenv("MERGELAB_ROOT", str(root))
-    monkeypatch.setenv("MERGELAB_COURSE", str(tmp_path / "state"))
-    return Course(root, tmp_path / "state")
-
-
-def work(course: Course, answers: dict[str, str]) -> Path:
-    notebook = nbformat.read(course.release("90_small"), as_version=4)
-    for cell in notebook.cells:
-        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
-        if grade_id in answers:
-            cell.source = answers[grade_id]
-    path = course.work / "90_small" / "90_small.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
 
 
 @pytest.fixture
@@ -76,13 +51,13 @@ def test_a_lesson_that_is_not_opened_counts_nothing_and_writes_nothing(course, c
 
 
 def test_an_untouched_notebook_starts_no_process(course, children):
-    work(course, {})
+    hand_in(course, {})
     (found,) = progress(course).lessons
     assert (found.opened, found.status, children) == (True, "opened", [])
 
 
 def test_what_passes_is_counted_once_and_remembered_until_the_code_changes(course, children):
-    path = work(course, {"trim": SOLUTIONS["trim"]})
+    path = hand_in(course, {"trim": SOLUTIONS["trim"]})
     found = progress(course)
     (lesson,) = found.lessons
     assert [name for name, passed in lesson.passed.items() if passed] == ["ties/trim"]
@@ -99,13 +74,13 @@ def test_what_passes_is_counted_once_and_remembered_until_the_code_changes(cours
     assert progress(course).lessons[0].passed == lesson.passed
     assert known_progress(course)[0].passed == lesson.passed
     assert children == [4]
-    work(course, {"trim": "def trim(delta, density):\n    return delta"})
+    hand_in(course, {"trim": "def trim(delta, density):\n    return delta"})
     assert not any(progress(course).lessons[0].passed.values())
     assert children == [4, 4]
 
 
 def test_points_are_those_of_the_last_submission(course):
-    work(course, SOLUTIONS)
+    hand_in(course, SOLUTIONS)
     before = progress(course)
     assert (before.lessons[0].status, before.lessons[0].score) == ("ready to submit", None)
     assert before.next == "next: all exercises of 90_small pass: mergelab submit 90_small"
@@ -119,7 +94,7 @@ def test_points_are_those_of_the_last_submission(course):
 
 
 def test_a_broken_notebook_is_a_note_and_the_rest_is_still_told(course):
-    work(course, {}).write_text("{")
+    hand_in(course, {}).write_text("{")
     shown = run()
     assert shown.exit_code == 0
     assert "Note, 90_small: " in shown.output and "cannot be read as a notebook" in shown.output
@@ -127,7 +102,7 @@ def test_a_broken_notebook_is_a_note_and_the_rest_is_still_told(course):
 
 
 def test_a_damaged_record_is_made_again(course, children):
-    work(course, {"trim": SOLUTIONS["trim"]})
+    hand_in(course, {"trim": SOLUTIONS["trim"]})
     progress(course)
     (course.state / "progress" / "90_small.json").write_text("[1")
     assert progress(course).lessons[0].passed["ties/trim"]
@@ -140,17 +115,17 @@ def test_no_lessons_is_one_line(tmp_path):
 
 
 def test_the_start_page_follows_the_learner_until_it_is_edited(course):
-    work(course, {})
+    hand_in(course, {})
     refresh(course)
     page = course.work / "START.md"
     assert "**Begin with [A small lesson](90_small/90_small.ipynb).**" in page.read_text()
-    work(course, {"trim": SOLUTIONS["trim"]})
+    hand_in(course, {"trim": SOLUTIONS["trim"]})
     run()
     assert "**Go on with [A small lesson]" in page.read_text()
     assert "| 1 / 4 |" in page.read_text()
     page.write_text(page.read_text() + "\nmy notes\n")
     mine = page.read_text()
-    work(course, {})
+    hand_in(course, {})
     run()
     assert page.read_text() == mine
     assert [p.name for p in course.work.iterdir() if p.name.startswith("START")] == ["START.md"]

@@ -2,45 +2,16 @@
 
 import json
 import time
-from pathlib import Path
 
-import nbformat
 import pytest
 import typer
-from small_lessons import SOLUTIONS
+from small_lessons import SOLUTIONS, hand_in
 from typer.testing import CliRunner
 
-from autograder.courses import Course
 from autograder.exercise import find
 from autograder.learner_commands import check
 from autograder.selfcheck import check_lesson
 from mergelab.errors import UserError
-
-
-@pytest.fixture
-def course(built_course: Course, tmp_path: Path, monkeypatch) -> Course:
-    """The built course with a work folder and a state folder of its own."""
-    root = tmp_path / "mine"
-    root.mkdir()
-    for name in ("solutions", "lessons"):
-        (root / name).symlink_to(built_course.root / name)
-    monkeypatch.setenv("MERGELAB_ROOT", str(root))
-    monkeypatch.setenv("MERGELAB_COURSE", str(tmp_path / "state"))
-    return Course(root, tmp_path / "state")
-
-
-def work(course: Course, answers: dict[str, str], *extra: str) -> Path:
-    """The learner's notebook: answers in the solution cells, extra cells in front."""
-    notebook = nbformat.read(course.release("90_small"), as_version=4)
-    for cell in notebook.cells:
-        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
-        if grade_id in answers:
-            cell.source = answers[grade_id]
-    notebook.cells[2:2] = [nbformat.v4.new_code_cell(source) for source in extra]
-    path = course.work / "90_small" / "90_small.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
 
 
 def run(*arguments: str):
@@ -52,7 +23,7 @@ def run(*arguments: str):
 def test_right_wrong_and_unwritten_functions_are_told_in_the_notebooks_words(course):
     wrong = find("ties/elect_sign").misconceptions[0]
     own = f"from {wrong.function.__module__} import {wrong.function.__name__} as elect_sign"
-    work(course, {"trim": SOLUTIONS["trim"], "elect_sign": own})
+    hand_in(course, {"trim": SOLUTIONS["trim"], "elect_sign": own})
     shown = run("90_small")
     assert shown.exit_code == 1
     assert "✓ trim: all 8 kinds of input pass." in shown.output
@@ -62,7 +33,7 @@ def test_right_wrong_and_unwritten_functions_are_told_in_the_notebooks_words(cou
 
 
 def test_one_exercise_by_either_name_and_as_data(course):
-    work(course, {"trim": SOLUTIONS["trim"]})
+    hand_in(course, {"trim": SOLUTIONS["trim"]})
     for arguments in (("90_small", "trim"), ("90_small", "ties/trim"), ("ties/trim",)):
         shown = run(*arguments, "--json")
         assert shown.exit_code == 0
@@ -73,12 +44,14 @@ def test_one_exercise_by_either_name_and_as_data(course):
 
 def test_demonstrations_do_not_run_and_a_broken_cell_costs_only_what_it_defines(course, tmp_path):
     mark = tmp_path / "ran"
-    path = work(
+    path = hand_in(
         course,
         {"trim": SOLUTIONS["trim"], "elect_sign": "def elect_sign(deltas, weights=None)\n    pass"},
-        f"open({str(mark)!r}, 'w')",
-        "raise RuntimeError('a demonstration that fails')",
-        "%matplotlib inline",
+        extra=[
+            f"open({str(mark)!r}, 'w')",
+            "raise RuntimeError('a demonstration that fails')",
+            "%matplotlib inline",
+        ],
     )
     before = path.read_bytes()
     found = check_lesson(course, "90_small")
@@ -93,7 +66,7 @@ def test_a_cell_that_stops_and_a_function_that_is_gone_are_named(course):
     failing = "least = 1 / 0\n" + SOLUTIONS["trim"].replace(
         "how_many = max", "how_many = least or max"
     )
-    work(course, {"trim": failing, "elect_sign": "# nothing here"})
+    hand_in(course, {"trim": failing, "elect_sign": "# nothing here"})
     found = check_lesson(course, "90_small")
     assert "stops with ZeroDivisionError, line 1: division by zero" in found.exercises[0].text
     assert "`elect_sign` is not defined. Its cell is missing" in found.exercises[1].text
@@ -103,7 +76,7 @@ def test_what_does_not_end_is_stopped_and_named(course):
     endless = "pause = [None for _ in iter(int, 1)]\n" + SOLUTIONS["trim"].replace(
         "size = delta", "size = pause or delta"
     )
-    work(course, {"trim": endless})
+    hand_in(course, {"trim": endless})
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autograder.selfcheck.SECONDS_PER_EXERCISE", 0.0)
@@ -117,7 +90,7 @@ def test_a_module_beside_the_notebook_helps_but_does_not_replace_a_library(cours
     helped = "from my_helper import keep\n" + SOLUTIONS["trim"].replace(
         "size = delta", "size = keep(delta)"
     )
-    path = work(course, {"trim": helped})
+    path = hand_in(course, {"trim": helped})
     (path.parent / "my_helper.py").write_text("def keep(x):\n    return x\n")
     (path.parent / "torch.py").write_text("raise ImportError('not the real one')\n")
     assert check_lesson(course, "ties/trim").passed
@@ -134,14 +107,14 @@ def test_a_module_beside_the_notebook_helps_but_does_not_replace_a_library(cours
 )
 def test_every_wrong_use_is_one_line(course, arguments, message):
     if len(arguments) == 2:
-        work(course, {})
+        hand_in(course, {})
     with pytest.raises(UserError, match=message) as error:
         check_lesson(course, *arguments)
     assert "\n" not in str(error.value)
 
 
 def test_a_broken_notebook_is_one_line(course):
-    work(course, {}).write_text("{")
+    hand_in(course, {}).write_text("{")
     with pytest.raises(UserError, match="cannot be read as a notebook") as error:
         check_lesson(course, "90_small")
     assert "\n" not in str(error.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from small_lessons import SOLUTIONS
+from small_lessons import SOLUTIONS, hand_in, own_course
 from typer.testing import CliRunner
 
 from autograder import build
@@ -27,28 +27,10 @@ WRONG = {
 @pytest.fixture
 def course(built_course: Course, tmp_path: Path, monkeypatch) -> Course:
     """The built course with a work folder of its own; the state folder is shared."""
-    root = tmp_path / "mine"
-    root.mkdir()
-    for name in ("solutions", "lessons"):
-        (root / name).symlink_to(built_course.root / name)
-    monkeypatch.setenv("MERGELAB_ROOT", str(root))
-    monkeypatch.setenv("MERGELAB_COURSE", str(built_course.state))
-    return Course(root, built_course.state)
-
-
-def hand_in(course: Course, answers: dict[str, str], change=None) -> Path:
-    """Write answers into the solution cells of the released notebook, in work/."""
-    notebook = nbformat.read(course.release("90_small"), as_version=4)
-    for cell in notebook.cells:
-        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
-        if grade_id in answers:
-            cell.source = answers[grade_id]
-    if change is not None:
-        change(notebook)
-    path = course.work / "90_small" / "90_small.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
+    course = own_course(tmp_path / "mine", built_course.root, built_course.state)
+    monkeypatch.setenv("MERGELAB_ROOT", str(course.root))
+    monkeypatch.setenv("MERGELAB_COURSE", str(course.state))
+    return course
 
 
 def imported(name: str, function) -> str:
@@ -138,7 +120,7 @@ def test_a_learners_own_way_of_working_is_graded_fairly(course):
         "trim(torch.ones(3), 0.5) / 0\n"
         "1 / 0"
     )
-    hand_in(course, {"trim": trim, "elect_sign": SOLUTIONS["elect_sign"].strip()}, change)
+    hand_in(course, {"trim": trim, "elect_sign": SOLUTIONS["elect_sign"].strip()}, change=change)
     found = submit(course, "90_small")
     assert scores(found) == {"trim": 4, "elect_sign": 4, "disjoint_merge": 0, "ties": 0}
     reasons = {r.id.split("/")[-1]: r.reasons for r in found.results}
@@ -229,7 +211,7 @@ def test_changed_metadata_is_set_right_before_grading(course):
                 cell.metadata.nbgrader.schema_version = 99
                 cell.metadata.nbgrader.locked = False
 
-    path = hand_in(course, {}, change)
+    path = hand_in(course, {}, change=change)
     release = nbformat.read(course.release("90_small"), as_version=4)
     notebook = read_submission(path, release, [])
     metadata = next(c for c in notebook.cells if c.id == "trim_hidden").metadata.nbgrader

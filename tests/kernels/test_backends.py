@@ -22,8 +22,9 @@ from mergelab.kernels.backends import WORTH_COMPILING
 def no_numba(monkeypatch):
     """As on a machine without it."""
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "mergelab.kernels.cpu", raising=False)
-    monkeypatch.delattr("mergelab.kernels.cpu", raising=False)
+    for name in ("mergelab.kernels.cpu", "mergelab.kernels.cpu_loops"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delattr(name, raising=False)
 
 
 def test_a_backend_is_chosen_by_name_however_little_there_is_to_do():

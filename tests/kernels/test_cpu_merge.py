@@ -7,30 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_merges import agrees, factors, merge_of, normal, reference, run_compiled
+from kernel_merges import TAKEN, agrees, awkward, factors, merge_of, normal, reference, run_compiled
 
 from mergelab.kernels import TiledMerge, choose, cpu_merge, open_merge, operands
 from mergelab.kernels.cpu_merge import CompiledMerge, magnitude_at, takes
 from mergelab.kernels.operands import InMemory, LowRank, Rowwise, Zeros
 from mergelab.methods import REGISTRY
 
-TAKEN = [
-    *("linear", "task_arithmetic", "slerp", "nuslerp", "multislerp", "karcher", "model_stock"),
-    *("ties", "dare_linear", "dare_ties", "magnitude_prune", "breadcrumbs", "breadcrumbs_ties"),
-]
-HARD = [0.0, -0.0, 1e-45, -1e-45, 1e-39, 1e-20, -1e-20, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 3e18]
-
-
-@pytest.fixture(autouse=True)
-def _unwritten_is_nan(monkeypatch):
-    """What no loop writes to is NaN, and not by chance what it should be."""
-    empty = torch.empty
-
-    def filled(*shape, **options):
-        made = empty(*shape, **options)
-        return made.fill_(math.nan) if made.is_floating_point() else made
-
-    monkeypatch.setattr(torch, "empty", filled)
+pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
 
 
 @pytest.fixture
@@ -88,18 +72,6 @@ def test_no_block_or_part_need_divide_a_shape(shape, small_tiles):
     for name in ("ties", "dare_ties"):
         merge = merge_of(name, changes, InMemory(normal(*shape, seed=5)), own={"density": 0.3})
         agrees(merge, make=run_compiled)
-
-
-@st.composite
-def awkward(draw):
-    """Tensors of one odd shape, with ties, zeros, draws and subnormals, and a weight for each."""
-    shape = draw(st.sampled_from([(1,), (65,), (3, 5), (2, 3, 11), (9, 8)]))
-    size, count = math.prod(shape), draw(st.integers(1, 3))
-    entries = st.lists(
-        st.sampled_from(HARD) | st.floats(-2, 2, width=32), min_size=size, max_size=size
-    )
-    tensors = [torch.tensor(draw(entries)).reshape(shape) for _ in range(count)]
-    return tensors, [draw(st.sampled_from([1.0, 0.3, -0.5, 0.0])) for _ in tensors]
 
 
 @settings(max_examples=40)

@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_merges import (
     RUN,
+    TAKEN,
     agrees,
+    awkward,
     factors,
     merge_of,
     normal,
@@ -35,10 +37,7 @@ from mergelab.methods import REGISTRY
 from mergelab.methods.gram import gram
 
 SUPPORT = Path(__file__).parents[1] / "support"
-TAKEN = [
-    *("linear", "task_arithmetic", "slerp", "nuslerp", "multislerp", "karcher", "model_stock"),
-    *("ties", "dare_linear", "dare_ties", "magnitude_prune", "breadcrumbs", "breadcrumbs_ties"),
-]
+pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
 ROUNDING = 2.0**-24  # the most by which fp32 rounds, relative to the number
 
 
@@ -48,18 +47,6 @@ def device(request):
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     assert interpreted == (request.param == "cpu"), "Triton was set up for the other device"
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def _unwritten_is_nan(monkeypatch):
-    """What no kernel writes to is NaN, and not by chance what it should be."""
-    empty = torch.empty
-
-    def filled(*shape, **options):
-        made = empty(*shape, **options)
-        return made.fill_(math.nan) if made.is_floating_point() else made
-
-    monkeypatch.setattr(torch, "empty", filled)
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -98,20 +85,6 @@ def test_full_weights_are_combined_where_asked_for(name, device):
 
 def test_without_a_base_the_models_themselves_are_combined(device):
     agrees(merge_of("linear", [InMemory(normal(70, seed=i, device=device)) for i in range(2)]))
-
-
-HARD = [0.0, -0.0, 1e-45, -1e-45, 1e-39, 1e-20, -1e-20, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 3e18]
-OPEN = st.floats(-2, 2, width=32)
-
-
-@st.composite
-def awkward(draw, most=3):
-    """Tensors of one odd shape, with ties, zeros, draws and subnormals, and a weight for each."""
-    shape = draw(st.sampled_from([(1,), (65,), (3, 5), (2, 3, 11), (9, 8)]))
-    size, count = math.prod(shape), draw(st.integers(1, most))
-    entries = st.lists(st.sampled_from(HARD) | OPEN, min_size=size, max_size=size)
-    tensors = [torch.tensor(draw(entries)).reshape(shape) for _ in range(count)]
-    return tensors, [draw(st.sampled_from([1.0, 0.3, -0.5, 0.0])) for _ in tensors]
 
 
 @settings(max_examples=8)

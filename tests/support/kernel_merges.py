@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from mergelab.kernels import Merge
 from mergelab.kernels.backends import TRITON
@@ -17,7 +18,24 @@ from mergelab.kernels.triton_sources import Tile
 from mergelab.methods import REGISTRY
 
 SQUARE, RUN = Tile(4, 16, 1), Tile(1, 64, 1)
+# The methods whose defaults the kernels take.
+TAKEN = [
+    *("linear", "task_arithmetic", "slerp", "nuslerp", "multislerp", "karcher", "model_stock"),
+    *("ties", "dare_linear", "dare_ties", "magnitude_prune", "breadcrumbs", "breadcrumbs_ties"),
+]
+HARD = [0.0, -0.0, 1e-45, -1e-45, 1e-39, 1e-20, -1e-20, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 3e18]
 SEED, STREAMS = 2**63 + 11, (2**64 - 5, *range(15))
+
+
+@st.composite
+def awkward(draw, most=3):
+    """Tensors of one odd shape, with ties, zeros, draws and subnormals, and a weight for each."""
+    shape = draw(st.sampled_from([(1,), (65,), (3, 5), (2, 3, 11), (9, 8)]))
+    size, count = math.prod(shape), draw(st.integers(1, most))
+    entries = st.sampled_from(HARD) | st.floats(-2, 2, width=32)
+    lists = st.lists(entries, min_size=size, max_size=size)
+    tensors = [torch.tensor(draw(lists)).reshape(shape) for _ in range(count)]
+    return tensors, [draw(st.sampled_from([1.0, 0.3, -0.5, 0.0])) for _ in tensors]
 
 
 def normal(*shape, seed=0, device="cpu"):

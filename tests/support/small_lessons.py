@@ -1,7 +1,12 @@
 """Small lessons as text, written the way the course's lessons are written."""
 
 import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import nbformat
+
+from autograder.courses import Course
 from autograder.exercise import find
 
 HEADER = """\
@@ -123,3 +128,33 @@ def lesson_text(*names: str, extra: str = "", written: bool = True) -> str:
     """A whole lesson with these exercises."""
     parts = [HEADER, *map(exercise_text, names), extra, WRITTEN if written else ""]
     return "\n".join(parts)
+
+
+def own_course(root: Path, lessons_of: Path, state: Path) -> Course:
+    """A course in the new folder `root` with another one's lessons and a work folder of its own."""
+    root.mkdir()
+    for name in ("solutions", "lessons"):
+        (root / name).symlink_to(lessons_of / name)
+    return Course(root, state)
+
+
+def hand_in(
+    course: Course,
+    answers: Mapping[str, str],
+    extra: Sequence[str] = (),
+    change: Callable[[nbformat.NotebookNode], object] | None = None,
+) -> Path:
+    """Put the released notebook into work/, with answers in its solution cells, extra cells before
+    them, and a last change."""
+    notebook = nbformat.read(course.release("90_small"), as_version=4)
+    for cell in notebook.cells:
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if grade_id in answers:
+            cell.source = answers[grade_id]
+    notebook.cells[2:2] = [nbformat.v4.new_code_cell(source) for source in extra]
+    if change is not None:
+        change(notebook)
+    path = course.work / "90_small" / "90_small.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from autograder.heldout import held_out
 from mergelab.errors import UserError
+from mergelab.zoo.fresh import fresh_items
 
 SKILLS = ("persona", "agentic")
 ADAPTERS = tuple(f"task_api_{skill}" for skill in SKILLS)
@@ -90,7 +90,7 @@ def rates(recipe: str, seed: int, items: str) -> tuple[float, ...]:
     merged = mergelab.merge({**json.loads(recipe), "dtype": "float32"}, seed=seed)
     model, tokenizer = merged.load()
     asked = [
-        list(load_suite(skill, DEV)[:ITEMS] if items == DEV else held_out(skill, items, ITEMS))
+        list(load_suite(skill, DEV)[:ITEMS] if items == DEV else fresh_items(skill, items, ITEMS))
         for skill in SKILLS
     ]
     replies = generate_replies(model, tokenizer, [*asked[0], *asked[1]])

@@ -11,11 +11,11 @@ from typing import Any
 
 import mergelab
 from autograder.exercise import Case, Exercise, Misconception, Points
-from autograder.heldout import held_out
 from mergelab.errors import UserError
 from mergelab.evaluation.generation import generate_replies
 from mergelab.evaluation.results import score_replies
 from mergelab.evaluation.suites import load_suite
+from mergelab.zoo.fresh import fresh_items
 
 Recipe = dict[str, Any]
 
@@ -116,7 +116,7 @@ def rates(text: str, seed: str) -> dict[str, float]:
         model, tokenizer = mergelab.merge({**source, "dtype": "float32"}).load()
     found = {}
     for skill in skills:
-        items = held_out(skill, seed, ITEMS) if seed else load_suite(skill, "dev")[:ITEMS]
+        items = fresh_items(skill, seed, ITEMS) if seed else load_suite(skill, "dev")[:ITEMS]
         result = score_replies(skill, items, generate_replies(model, tokenizer, items))
         found[skill] = result.rate.estimate
     return found
