@@ -24,7 +24,7 @@ from torch import Tensor
 from mergelab.kernels.combining import GramSum
 from mergelab.kernels.counting import Counts
 from mergelab.kernels.cpu import words
-from mergelab.kernels.cpu_fused import How, gather_between, gram_run, merge_run
+from mergelab.kernels.cpu_loops import How, gather_between, gram_run, merge_run
 from mergelab.kernels.fused import FusedMerge
 from mergelab.kernels.fused_settings import takes as kernels_take
 from mergelab.kernels.operands import LowRank, Operand, as_matrix, tiles
