@@ -65,6 +65,17 @@ def judge_work(work: Work, limits: Limits = Limits()) -> dict[str, dict[str, Any
     return outputs
 
 
+def refused_outputs(work: Work, reason: str) -> dict[str, dict[str, Any]]:
+    """The outputs of work that cannot be judged at all: no points, and the reason."""
+    outputs = {}
+    for name, source in work.grades.items():
+        call = parse_call(source)
+        if call is not None:
+            verdict = Verdict(find(call[0]), call[2], summary=f"Not graded: {reason}.")
+            outputs[name] = _bundle(verdict, None)
+    return outputs
+
+
 def _output(exercise: Exercise, part: str, learner: Learner, seed: str) -> dict[str, Any]:
     function = learner.function(exercise.function)
     missing = "" if function is not None else _why_missing(exercise.function, learner)
@@ -72,6 +83,10 @@ def _output(exercise: Exercise, part: str, learner: Learner, seed: str) -> dict[
         verdict = Verdict(exercise, part, summary=missing)
     else:
         verdict = judge(exercise, function, part, seed=seed)
+    return _bundle(verdict, function)
+
+
+def _bundle(verdict: Verdict, function: Any) -> dict[str, Any]:
     bundle = Feedback(verdict, function, graded=True).bundle()
     bundle[MIME]["mode"] = TRUSTED
     return {**bundle, "text/plain": repr(float(verdict.score))}
