@@ -66,3 +66,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
     "autograder.preprocessors.CleanText",
 ]
+
+# A page of the course's own in place of the rendered notebook, which would show the hidden tests.
+c.GenerateFeedback.exporter_class = "autograder.feedback_page.FeedbackPage"
+c.GenerateFeedback.preprocessors = []
