@@ -27,10 +27,11 @@ from autograder.sandbox.host import unavailable
 
 NAMES = ("trim", "elect_sign", "disjoint_merge", "ties")
 EXTERNAL = {"src", "srcset", "action", "formaction", "data", "poster", "background", "ping"}
-TAGS = {
-    *"html head meta title style body main header footer h1 h2 h3 p a span strong em del code pre "
-    "table caption thead tbody tfoot tr th td article div details summary ul ol li br hr".split()
-}
+PLAIN_TAGS = """
+    html head meta title style body main header footer article div h1 h2 h3 p a span strong em del
+    code pre table caption thead tbody tfoot tr th td details summary ul ol li br hr
+"""
+TAGS = set(PLAIN_TAGS.split())
 
 
 class Read(HTMLParser):
@@ -46,7 +47,11 @@ class Read(HTMLParser):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
-        self.text += data
+        if self.cdata_elem is None:  # else it is the style sheet
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self.text += " " if tag in ("td", "th") else ""
 
     def attribute(self, name: str) -> list[str]:
         return [found[name] or "" for _, found in self.tags if name in found]
@@ -174,7 +179,7 @@ def test_hidden_inputs_and_expected_values_are_nowhere():
                 for secret in (call_text(exercise, case), shown(expected(exercise, case))):
                     if len(secret) > 12 and secret not in seen:
                         assert " ".join(secret.split()) not in text
-    assert "none of the 16 kinds of input pass" in text
+        assert text.count("Hidden cases: ") == len(NAMES)
 
 
 HOSTILE = """</div></main><script>alert(1)</script><style>body{display:none}</style>
