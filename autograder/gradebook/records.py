@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.courses import Course, configuration
+from autograder.grade_cell import parse_call
 from autograder.gradebook.late import LateRule
 from autograder.gradebook.verdicts import UNKNOWN, Verdicts, read_verdicts
-from autograder.grade_cell import parse_call
 from mergelab.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ class PartGrade:
 
 @dataclass
 class LessonGrade:
-    """One student's submission of one lesson; times are UTC, `late` is in seconds."""
+    """One student's submission of one lesson; times are UTC, `late` is in seconds.
+
+    `recorded` is the penalty that nbgrader wrote down when it graded.
+    """
 
     student: Student
     lesson: str
@@ -66,6 +70,7 @@ class LessonGrade:
     late_share: float = 0.0
     handed_in: datetime | None = None
     late: float = 0.0
+    recorded: float = 0.0
     mode: str = UNKNOWN
     verdicts: Verdicts = field(default_factory=dict)
 
@@ -125,10 +130,12 @@ def read_class(course: Course, lessons: Sequence[str] = ()) -> ClassGrades:
         for lesson in lessons:
             if lesson not in known:
                 raise UserError(f"{lesson}: is not in the gradebook; there are {', '.join(known)}")
-        chosen = list(dict.fromkeys(lessons)) or known
+        submitted = _submitted(gradebook)
+        with_work = {row.lesson for row in submitted}
+        chosen = list(dict.fromkeys(lessons)) or [name for name in known if name in with_work]
         students = {row.id: _student(row) for row in _query(gradebook, _STUDENTS)}
         cells = _cells(course, chosen, _query(gradebook, _CELLS))
-        grades = _submissions(students, cells, _query(gradebook, _SUBMISSIONS), rule)
+        grades = _submissions(students, cells, submitted, rule)
         graded = _add_points(grades, cells, _query(gradebook, _GRADES))
     if not graded:
         raise UserError(f"{', '.join(chosen) if lessons else course.state}: {NOTHING}")
@@ -202,6 +209,7 @@ def _submissions(
             late_share=rule.share(late),
             handed_in=row.handed_in,
             late=late,
+            recorded=float(row.recorded or 0.0),
         )
     return grades
 
@@ -222,15 +230,24 @@ def _add_points(
             part.manual += row.manual
         else:
             part.automatic += row.automatic or 0.0
-        part.manual += row.extra or 0.0
+        has_points = row.manual is not None or row.automatic is not None
+        if has_points:
+            part.manual += row.extra or 0.0
         part.waiting += bool(row.waiting)
-        graded += row.manual is not None or row.automatic is not None
+        graded += has_points
     return graded
 
 
 def _student(row: Any) -> Student:
     names = (row.first_name, row.last_name, row.email, row.lms_id)
     return Student(row.id, *(name or "" for name in names))
+
+
+def _submitted(connection: Connection) -> list[Any]:
+    from sqlalchemy import DateTime, Interval
+
+    times = {"handed_in": DateTime(), "due": DateTime(), "extension": Interval()}
+    return _query(connection, _SUBMISSIONS, **times)
 
 
 @contextmanager
@@ -244,16 +261,15 @@ def _connection(url: str) -> Iterator[Connection]:
     from sqlalchemy.pool import NullPool
 
     file = url.removeprefix("sqlite:///").partition("?")[0] if url.startswith("sqlite") else ""
-    readable = url if not file else f"sqlite:///file:{file}?mode=ro&uri=true"
-    engine = create_engine(readable, poolclass=NullPool)
+    if file and not Path(file).is_file():
+        raise UserError(f"{file}: {NOTHING}")
+    engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("submitted_assignment"):
                 raise UserError(NOTHING)
             yield connection
     except SQLAlchemyError as error:
-        if "unable to open database file" in str(error):
-            raise UserError(f"{file}: {NOTHING}") from None
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         raise UserError(
             f"the gradebook cannot be read ({reason}); if an older nbgrader made it, save a copy "
@@ -261,17 +277,11 @@ def _connection(url: str) -> Iterator[Connection]:
         ) from None
 
 
-def _query(connection: Connection, text: str) -> list[Any]:
-    from sqlalchemy import DateTime, Interval
+def _query(connection: Connection, text: str, **types: Any) -> list[Any]:
+    """Rows; `types` name columns that SQLite stores as text."""
     from sqlalchemy import text as sql
 
-    query = sql(text)
-    if "as handed_in" in text:  # SQLite stores times as text and needs to be told
-        query = query.columns(handed_in=DateTime(), due=DateTime(), extension=Interval())
-        names = ("id", "student", "lesson")
-        rows = connection.execute(query).mappings()
-        return [_Row({**{name: row[name] for name in names}, **row}) for row in rows]
-    return list(connection.execute(query))
+    return list(connection.execute(sql(text).columns(**types) if types else sql(text)))
 
 
 _LESSONS = "select name from assignment order by name"
@@ -296,7 +306,9 @@ where grade_cells.id is not null or task_cells.id is not null
 
 _SUBMISSIONS = """
 select submitted_assignment.id as id, student_id as student, assignment.name as lesson,
-       timestamp as handed_in, duedate as due, extension as extension
+       timestamp as handed_in, duedate as due, extension as extension,
+       (select sum(late_submission_penalty) from submitted_notebook
+        where submitted_notebook.assignment_id = submitted_assignment.id) as recorded
 from submitted_assignment
 join assignment on assignment.id = submitted_assignment.assignment_id
 join student on student.id = student_id

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -40,9 +40,7 @@ class Verdict(BaseModel):
         return bool(self.kinds)
 
 
-def read_verdicts(
-    path: Path, exercises: Mapping[str, tuple[str, str]]
-) -> tuple[Verdicts, str]:
+def read_verdicts(path: Path, exercises: Mapping[str, tuple[str, str]]) -> tuple[Verdicts, str]:
     """The verdicts of a graded notebook by grade cell, and the mode it was graded in.
 
     `exercises` gives exercise and part of each grade cell. One cell in stock mode makes the whole
@@ -51,17 +49,12 @@ def read_verdicts(
     """
     try:
         cells = json.loads(path.read_text("utf-8"))["cells"]
-        found = [(cell["metadata"]["nbgrader"]["grade_id"], cell) for cell in cells if _marked(cell)]
-    except (OSError, ValueError, KeyError, TypeError):
+        graded = [(_grade_id(cell), _records(cell)) for cell in cells]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}, UNKNOWN
     verdicts: Verdicts = {}
     modes = set()
-    for name, cell in found:
-        records = [
-            output["data"][MIME]
-            for output in cell.get("outputs", [])
-            if MIME in output.get("data", {})
-        ]
+    for name, records in graded:
         if name not in exercises or len(records) != 1:
             modes |= {STOCK} if records else set()
             continue
@@ -77,5 +70,10 @@ def read_verdicts(
     return verdicts, "+".join(sorted(modes))
 
 
-def _marked(cell: dict) -> bool:
-    return "grade_id" in cell.get("metadata", {}).get("nbgrader", {})
+def _grade_id(cell: dict[str, Any]) -> str:
+    return str(cell["metadata"].get("nbgrader", {}).get("grade_id", ""))
+
+
+def _records(cell: dict[str, Any]) -> list[Any]:
+    found = [output.get("data", {}) for output in cell.get("outputs", [])]
+    return [data[MIME] for data in found if MIME in data]
