@@ -199,8 +199,8 @@ def notes(grades: ClassGrades) -> list[str]:
     if moved:
         found.append(
             f"{_counted(moved, 'late penalty', 'late penalties')} "
-            f"{_verb(moved, 'differs', 'differ')} from what nbgrader recorded when it graded: points "
-            f"or the rule have changed since, and the ones here are up to date"
+            f"{_verb(moved, 'differs', 'differ')} from what nbgrader recorded when it graded: "
+            f"points or the rule have changed since, and the ones here are up to date"
         )
     return found
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from nbgrader.api import Gradebook
@@ -17,6 +24,17 @@ def grade_source(exercise: str, part: str) -> str:
     return f'grade("{exercise}", {exercise.split("/")[1]}, part="{part}")'
 
 
+@cache
+def empty_gradebook() -> Path:
+    """A gradebook as nbgrader makes it; that takes seconds, so one is made and copied."""
+    folder = Path(tempfile.mkdtemp(prefix="gradebook-"))
+    atexit.register(shutil.rmtree, folder)
+    course = Course(folder, folder)
+    with environment(course.environment()):
+        Gradebook(f"sqlite:///{folder / 'empty.db'}", "mergelab").close()
+    return folder / "empty.db"
+
+
 class ClassBook:
     """A gradebook that is filled by hand: lessons, students, submissions, points."""
 
@@ -26,9 +44,13 @@ class ClassBook:
         (course.root / "solutions").mkdir(parents=True, exist_ok=True)
         (course.root / "lessons").mkdir(exist_ok=True)
         self.url = configuration(course).CourseDirectory.db_url
+        shutil.copyfile(empty_gradebook(), course.state / "gradebook.db")
 
-    def book(self) -> Gradebook:
-        return Gradebook(self.url, "mergelab")
+    @contextmanager
+    def book(self) -> Iterator[Gradebook]:
+        with warnings.catch_warnings(), Gradebook(self.url, "mergelab") as book:
+            warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns
+            yield book
 
     def lesson(
         self,
@@ -39,7 +61,7 @@ class ClassBook:
     ) -> None:
         """A lesson whose exercises have points for visible and hidden cases, as the real ones."""
         order = []
-        with environment(self.course.environment()), self.book() as book:
+        with self.book() as book:
             book.add_assignment(lesson, **fields)
             book.add_notebook(lesson, lesson)
             for exercise, worth in exercises.items():

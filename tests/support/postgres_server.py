@@ -52,12 +52,9 @@ def postgres_server() -> Iterator[Server]:
         password = home / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        _run(
-            [programs / "initdb", "-D", home / "data", "-U", USER, f"--pwfile={password}"]
-            + ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
-            home,
-            other,
-        )
+        how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        who = [f"--username={USER}", f"--pwfile={password}"]
+        _run([programs / "initdb", "-D", home / "data", *who, *how], home, other)
         options = f"-k {home} -c listen_addresses='' -c fsync=off"
         command = [programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-w"]
         _run([*command, "-o", options, "start"], home, other)
