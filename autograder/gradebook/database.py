@@ -6,11 +6,13 @@
     postgresql:///database?host=/var/run/postgresql     (a socket's folder)
     sqlite:////absolute/path/gradebook.db
 
-A password does better in libpq's password file than in the URL: nbgrader logs the URL when it
-upgrades a database.
+A password does best in PostgreSQL's password file (~/.pgpass). Written into the URL it is handed on
+in the environment (PGPASSWORD): nbgrader logs its URL, and cannot upgrade a database whose URL
+holds a percent sign, as an escaped password does.
 """
 
 import importlib
+import os
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +28,8 @@ _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 def gradebook_url(named: str, own: Path) -> str:
     """The SQLAlchemy URL of the gradebook that `named` stands for; "" stands for the file `own`.
 
-    A server is asked for a connection, so that whoever names a wrong one learns it here.
+    A server is asked for a connection, so that whoever names a wrong one learns it here. Its URL
+    comes back without the password, which is in PGPASSWORD from then on.
 
     Raises `UserError`, which never holds a password, if it is no such URL, if the driver is not
     installed, or if the server cannot be reached within 5 seconds.
@@ -53,13 +56,17 @@ def gradebook_url(named: str, own: Path) -> str:
             f"a file"
         )
     # The rest stays as written: SQLAlchemy would escape the path of a socket on the way.
-    url = f"postgresql+psycopg://{rest}"
-    _connect(url)
-    return url
+    password = _connect(f"postgresql+psycopg://{rest}")
+    if password:
+        os.environ["PGPASSWORD"] = password
+        who, at, place = rest.partition("@")
+        rest = f"{who.partition(':')[0]}{at}{place}"
+    return f"postgresql+psycopg://{rest}"
 
 
 @cache  # nbgrader reads its settings twice for each command; a failure is tried again
-def _connect(url: str) -> None:
+def _connect(url: str) -> str:
+    """Connect once; returns the URL's password, "" if it has none."""
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -71,6 +78,8 @@ def _connect(url: str) -> None:
         raise UserError(f"{GRADEBOOK_VARIABLE}: is no database URL; {_EXAMPLE}") from None
     if not parsed.database:
         raise UserError(f"{GRADEBOOK_VARIABLE}: names no database; {_EXAMPLE}")
+    if "password" in parsed.query:
+        raise UserError(f"{GRADEBOOK_VARIABLE}: write a password as user:password@host")
     try:
         importlib.import_module("psycopg")
     except ImportError:
@@ -87,18 +96,15 @@ def _connect(url: str) -> None:
         place = parsed.host or parsed.query.get("host") or "this machine"
         raise UserError(
             f"{GRADEBOOK_VARIABLE}: no connection to {parsed.database} on {place}: "
-            f"{_without_secrets(getattr(error, 'orig', error), parsed)}"
+            f"{_reason(getattr(error, 'orig', error), str(parsed.password or ''))}"
         ) from None
+    return str(parsed.password or "")
 
 
-def _without_secrets(error: object, url: object) -> str:
+def _reason(error: object, password: str) -> str:
     """The server's own words on one line, without a password that they might repeat."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     if "server running" in text and len(lines) > 1:  # libpq's question after the reason
         text = lines[-2]
-    query = getattr(url, "query", {})
-    for secret in (getattr(url, "password", None), query.get("password"), query.get("passfile")):
-        if secret:
-            text = text.replace(str(secret), "***")
-    return text
+    return text.replace(password, "***") if password else text

@@ -30,13 +30,18 @@ class Server:
 
     def create(self, database: str) -> str:
         """Make an empty database; returns its URL."""
+        self.query("postgres", f'create database "{database}"')
+        return self.url(database)
+
+    def query(self, database: str, text: str) -> list[tuple[Any, ...]]:
+        """The rows that a query gives, if it gives rows."""
         import psycopg
 
         with psycopg.connect(
-            host=str(self.socket), user=USER, password=PASSWORD, dbname="postgres", autocommit=True
+            host=str(self.socket), user=USER, password=PASSWORD, dbname=database, autocommit=True
         ) as connection:
-            connection.execute(f'create database "{database}"')
-        return self.url(database)
+            found = connection.execute(text)
+            return found.fetchall() if found.description else []
 
 
 @contextmanager
