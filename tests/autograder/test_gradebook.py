@@ -15,6 +15,7 @@ from small_lessons import SOLUTIONS
 
 from autograder.courses import Course, api, configuration, environment, find_course
 from autograder.gradebook.database import gradebook_url
+from autograder.gradebook.items import analyse
 from autograder.gradebook.records import read_class
 from mergelab.errors import UserError
 
@@ -114,6 +115,18 @@ def test_a_server_holds_the_grades_that_a_file_holds(graded):
     assert not (graded["server"][0].state / "gradebook.db").exists()
 
 
+def test_item_analysis_reads_the_verdicts_of_notebooks_that_were_really_graded(graded):
+    found = {item.exercise: item for item in analyse(read_class(graded["server"][0]))}
+
+    # s1 solved everything; s2 left all but elect_sign as it was.
+    assert {name: (item.mean, item.ran, item.unwritten) for name, item in found.items()} == {
+        "ties/trim": (0.5, 1, 1),
+        "ties/elect_sign": (1, 2, 0),
+        "ties/disjoint_merge": (0.5, 1, 1),
+        "ties/ties": (0.5, 1, 1),
+    }
+
+
 def nbgrader(course: Course, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run an nbgrader command with nothing on PATH but the system's own programs."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("MERGELAB")}
@@ -131,7 +144,7 @@ def nbgrader(course: Course, *words: str, **variables: str) -> subprocess.Comple
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 

@@ -61,7 +61,7 @@ def postgres_server() -> Iterator[Server]:
         who = [f"--username={USER}", f"--pwfile={password}"]
         _run([programs / "initdb", "-D", home / "data", *who, *how], home, other)
         options = f"-k {home} -c listen_addresses='' -c fsync=off"
-        command = [programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-w"]
+        command = [programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-w", "-t", "120"]
         _run([*command, "-o", options, "start"], home, other)
         try:
             yield Server(home)
@@ -102,7 +102,7 @@ def _run(command: list[Any], home: Path, other: dict[str, Any]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=180,
         **other,
     )
     if done.returncode:
