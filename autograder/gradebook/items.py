@@ -31,7 +31,7 @@ class Item:
     with its limits, None where it says nothing: too few submissions, no other exercise, or points
     that are the same for all. `failed` counts, for each kind of input, the submissions whose
     function ran and got it wrong; `ran` and `unwritten` count submissions whose function ran, and
-    whose verdict says that it never did.
+    whose verdict says that it is not written or could not run.
     """
 
     lesson: str
@@ -64,7 +64,7 @@ class Item:
         """What went wrong most, a sentence each."""
         found = []
         if self.unwritten:
-            found.append(f"not written in {self.unwritten} of {self.submissions}")
+            found.append(f"not written, or could not run, in {self.unwritten} of {self.submissions}")
         if self.failed:
             found.append(f"most often wrong on {_most(self.failed)}, of {self.ran} that ran")
         if self.misconceptions:

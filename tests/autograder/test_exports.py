@@ -38,8 +38,8 @@ def book(tmp_path, monkeypatch):
         {"why": 4, "slerp_hidden": 3},  # a person took two points away
         timestamp="2030-05-01 12:00:01 UTC",
         records=[
-            record("ties/trim", "hidden", {"plain": True}, mode="sandbox"),
-            record("slerp/slerp", "hidden", {"plain": True}, mode="sandbox"),
+            record("ties/trim", "hidden", {"plain": True}, mode="trusted"),
+            record("slerp/slerp", "hidden", {"plain": True}, mode="trusted"),
         ],
     )
     book.submission("01_one", "b", FULL, timestamp="2030-05-01 11:00:00 UTC", records=[])
@@ -49,7 +49,7 @@ def book(tmp_path, monkeypatch):
         {"ties_visible": 2, "ties_hidden": 0},
         records=[
             record("ties/ties", "visible", {"plain": True}),
-            record("ties/ties", "hidden", {"plain": False}, mode="sandbox"),
+            record("ties/ties", "hidden", {"plain": False}, mode="trusted"),
         ],
     )
     return book
@@ -65,7 +65,7 @@ def test_a_lesson_adds_up_automatic_manual_and_late_points(book):
     # a: 1 + 1.5 by the grader for trim, 1 for slerp; 4 + 3 by a person; one day begun costs 10%
     # of 10.5. The answer of b waits.
     expected = {
-        ("a", "01_one"): ["3.5", "7", "1.05", "9.45", "15", "graded", "0", "sandbox"],
+        ("a", "01_one"): ["3.5", "7", "1.05", "9.45", "15", "graded", "0", "trusted"],
         ("b", "01_one"): ["10", "0", "0", "10", "15", "waits for a person", "0", "stock"],
         ("c", "01_one"): ["", "", "", "", "15", "not handed in", "", ""],
         ("a", "02_two"): ["2", "0", "0", "2", "4.5", "graded", "0", "stock"],
@@ -134,15 +134,15 @@ def test_other_text_and_numbers_below_zero_stay_as_they_are(name):
 def test_one_cell_in_stock_mode_makes_the_submission_stock(book):
     modes = {(g.student.id, g.lesson): g.mode for g in read_class(book.course).grades}
 
-    assert modes == {("a", "01_one"): "sandbox", ("b", "01_one"): "stock", ("a", "02_two"): "stock"}
+    assert modes == {("a", "01_one"): "trusted", ("b", "01_one"): "stock", ("a", "02_two"): "stock"}
 
 
 @pytest.mark.parametrize(
     "outputs",
     [
-        [{"exercise": "ties/ties", "part": "hidden", "kinds": [], "mode": "sandbox"}],
-        [record("ties/trim", "hidden", {}, mode="sandbox")],  # speaks of another exercise
-        [record("ties/ties", "hidden", {}, mode="sandbox")] * 2,  # and which of two to believe?
+        [{"exercise": "ties/ties", "part": "hidden", "kinds": [], "mode": "trusted"}],
+        [record("ties/trim", "hidden", {}, mode="trusted")],  # speaks of another exercise
+        [record("ties/ties", "hidden", {}, mode="trusted")] * 2,  # and which of two to believe?
         ["text"],
     ],
 )

@@ -110,7 +110,7 @@ def test_kinds_and_misconceptions_are_counted_once_for_a_submission(book):
     assert found.misconceptions == {"keeps_smallest": 1}
     assert (found.submissions, found.ran, found.unwritten) == (4, 2, 1)
     assert found.lines() == [
-        "not written in 1 of 4",
+        "not written, or could not run, in 1 of 4",
         "most often wrong on a draw (2), density 0 (1), of 2 that ran",
         "misconceptions: keeps_smallest (1)",
     ]
