@@ -64,7 +64,8 @@ class Item:
         """What went wrong most, a sentence each."""
         found = []
         if self.unwritten:
-            found.append(f"not written, or could not run, in {self.unwritten} of {self.submissions}")
+            of_all = f"{self.unwritten} of {self.submissions}"
+            found.append(f"not written, or could not run, in {of_all}")
         if self.failed:
             found.append(f"most often wrong on {_most(self.failed)}, of {self.ran} that ran")
         if self.misconceptions:

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,15 +61,51 @@ def postgres_server() -> Iterator[Server]:
         how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
         who = [f"--username={USER}", f"--pwfile={password}"]
         _run([programs / "initdb", "-D", home / "data", *who, *how], home, other)
-        options = f"-k {home} -c listen_addresses='' -c fsync=off"
-        command = [programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-w", "-t", "120"]
-        _run([*command, "-o", options, "start"], home, other)
+        command = [programs / "postgres", "-D", home / "data", "-k", home]
+        command += ["-c", "listen_addresses=", "-c", "fsync=off"]
+        with (home / "log").open("wb") as log:
+            guard = subprocess.Popen(
+                ["/bin/sh", "-c", GUARD, "guard", *map(str, command)],
+                cwd=home,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **other,
+            )
         try:
-            yield Server(home)
+            server = Server(home)
+            _wait(server, guard)
+            yield server
         finally:
-            _run([*command, "-m", "immediate", "stop"], home, other)
+            guard.communicate()
     finally:
         shutil.rmtree(home)
+
+
+# The server ends when the pipe does: at the end of the block, or when the tests are killed.
+GUARD = """
+"$@" & server=$!
+read -r _
+kill -QUIT $server
+wait $server
+"""
+
+
+def _wait(server: Server, guard: subprocess.Popen[bytes]) -> None:
+    """Until the server answers; up to two minutes, since machines that test are busy."""
+    import psycopg
+
+    end = time.monotonic() + 120
+    while True:
+        try:
+            server.query("postgres", "select 1")
+            return
+        except psycopg.OperationalError as error:
+            if guard.poll() is not None or time.monotonic() > end:
+                log = (server.socket / "log").read_text()
+                raise AssertionError(f"PostgreSQL does not answer: {error}{log}") from None
+            time.sleep(0.1)
 
 
 def _programs() -> Path:
@@ -93,11 +130,9 @@ def _other_user() -> dict[str, Any]:
 
 
 def _run(command: list[Any], home: Path, other: dict[str, Any]) -> None:
-    log = home / "log"
     done = subprocess.run(
         [str(word) for word in command],
         cwd=home,
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,5 +141,4 @@ def _run(command: list[Any], home: Path, other: dict[str, Any]) -> None:
         **other,
     )
     if done.returncode:
-        more = log.read_text() if log.exists() else ""
-        raise AssertionError(f"{command[0]}: {done.stdout}{more}")
+        raise AssertionError(f"{command[0]}: {done.stdout}")
