@@ -31,7 +31,6 @@ from autograder.courses import (
 from autograder.exercise import find
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id, read_submission
-from autograder.sandbox.host import unavailable
 from mergelab.errors import UserError
 
 LEARNER = "me"
@@ -128,6 +127,8 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
 
     Raises `UserError` if there is no such lesson or the notebook cannot be graded.
     """
+    from autograder.sandbox.host import unavailable  # loads torch
+
     tell = progress or (lambda _: None)
     lesson, path = locate(course, target)
     notes: list[str] = []
