@@ -5,6 +5,7 @@ folder named by MERGELAB_COURSE. MERGELAB_ROOT names another repository of lesso
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from traitlets.config import Config
@@ -53,4 +54,13 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
+]
+
+# Feedback and the grading page open without the internet: our file for formulas stands before
+# the one that asks for MathJax there. nbgrader's own templates must be named with it.
+PACKAGE = Path(__file__).resolve().parent
+NBGRADER = Path(find_spec("nbgrader").origin).parent
+c.HTMLExporter.extra_template_basedirs = [
+    str(PACKAGE / "templates"),
+    str(NBGRADER / "server_extensions" / "formgrader" / "templates"),
 ]
