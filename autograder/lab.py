@@ -59,6 +59,8 @@ def command(course: Course, arguments: Sequence[str], *, instructor: bool = Fals
         f"--LabApp.default_url=/lab{'' if instructor else f'/tree/{START}'}",
         # No language servers come with the course, and looking for them leaves traces.
         "--LanguageServerManager.autodetect=False",
+        # A login shell, the default, may set PATH anew and then finds no `mergelab`.
+        f"--ServerApp.terminado_settings=shell_command={[os.environ.get('SHELL') or 'sh']}",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *arguments,
     ]

@@ -5,7 +5,6 @@ folder named by MERGELAB_COURSE. MERGELAB_ROOT names another repository of lesso
 """
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from traitlets.config import Config
@@ -16,6 +15,13 @@ c = globals().get("c", Config())
 ROOT = Path(os.environ.get("MERGELAB_ROOT") or Path(__file__).resolve().parent.parent)
 COURSE = Path(os.environ.get("MERGELAB_COURSE") or ROOT / "autograder" / "course")
 COURSE.mkdir(parents=True, exist_ok=True)
+
+# Feedback and the grading page open without the internet: our templates stand before nbconvert's.
+# Formgrader takes no folder of templates from here, so they are found by Jupyter's own path.
+TEMPLATES = str(Path(__file__).resolve().parent / "jupyter")
+places = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
+if TEMPLATES not in places:
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([TEMPLATES, *filter(None, places)])
 
 c.CourseDirectory.course_id = "mergelab"
 c.CourseDirectory.root = str(ROOT)
@@ -54,13 +60,4 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
-]
-
-# Feedback and the grading page open without the internet: our file for formulas stands before
-# the one that asks for MathJax there. nbgrader's own templates must be named with it.
-PACKAGE = Path(__file__).resolve().parent
-NBGRADER = Path(find_spec("nbgrader").origin).parent
-c.HTMLExporter.extra_template_basedirs = [
-    str(PACKAGE / "templates"),
-    str(NBGRADER / "server_extensions" / "formgrader" / "templates"),
 ]
