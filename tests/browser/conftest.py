@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from lab_page import Lab
 from lab_server import REPOSITORY, lab_server
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 from small_lessons import small_course
 
 from autograder.courses import Course
@@ -23,9 +23,6 @@ QUIET = (
 AT_HOME = re.compile(r"(http://127\.0\.0\.1[:/]|file:|data:|blob:|about:)")
 # Pictures of the tests that fail are kept here.
 FAILURES = Path(os.environ.get("MERGELAB_BROWSER_FAILURES") or Path(__file__).parent / "failures")
-
-Window = Callable[[str], Lab]
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
@@ -57,25 +54,38 @@ def course(small: Course, tmp_path_factory: pytest.TempPathFactory) -> Course:
     return mine
 
 
+class Window:
+    """A browser window of its own, and what it asked for and what broke in it."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.asked: list[str] = []
+        self.broken: list[str] = []
+        context.on("request", lambda request: self.asked.append(request.url))
+        context.on("weberror", lambda found: self.broken.append(str(found.error)))
+
+    @contextmanager
+    def lab(self, address: str) -> Iterator[Lab]:
+        """A new tab for one test; at the end nothing may have been asked of the internet."""
+        self.asked.clear()
+        self.broken.clear()
+        lab = Lab(self.context.new_page(), address)
+        yield lab
+        lab.shut_down()
+        lab.page.close()
+        assert [url for url in self.asked if not AT_HOME.match(url)] == []
+        assert self.broken == []
+
+
 # A module at a time: while Playwright runs, it holds this thread's event loop.
 @pytest.fixture(scope="module")
-def browser(course: Course) -> Iterator[Browser]:
+def window(course: Course) -> Iterator[Window]:
     if not CHROMIUM.is_file():
         pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-
-
-@contextmanager
-def window(browser: Browser, address: str) -> Iterator[Lab]:
-    """A window without history; at its end, what it asked for and what broke is looked at."""
-    with browser.new_context(viewport={"width": 1366, "height": 900}) as context:
-        asked, broken = [], []
-        context.on("request", lambda request: asked.append(request.url))
-        context.on("weberror", lambda found: broken.append(str(found.error)))
-        yield Lab(context.new_page(), address)
-    assert [url for url in asked if not AT_HOME.match(url)] == []
-    assert broken == []
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield Window(chromium.new_context(viewport={"width": 1366, "height": 900}))
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +101,14 @@ def instructor_address(course: Course) -> Iterator[str]:
 
 
 @pytest.fixture
-def lab(browser: Browser, learner_address: str) -> Iterator[Lab]:
-    """A learner's window."""
-    with window(browser, learner_address) as opened:
+def lab(window: Window, learner_address: str) -> Iterator[Lab]:
+    """A learner's JupyterLab."""
+    with window.lab(learner_address) as opened:
         yield opened
 
 
 @pytest.fixture
-def instructor_lab(browser: Browser, instructor_address: str) -> Iterator[Lab]:
-    """An instructor's window."""
-    with window(browser, instructor_address) as opened:
+def instructor_lab(window: Window, instructor_address: str) -> Iterator[Lab]:
+    """An instructor's JupyterLab."""
+    with window.lab(instructor_address) as opened:
         yield opened

@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 from lab_page import PATIENCE, Lab, Notebook
+from lab_server import TOKEN
 from playwright.sync_api import expect
 from small_lessons import SOLUTIONS
 
@@ -41,14 +42,11 @@ def small_lesson(lab: Lab, course: Course) -> Notebook:
     """The small lesson as it was released, in front, its kernel fresh."""
     path = course.work / "90_small" / "90_small.ipynb"
     path.write_bytes(course.release("90_small").read_bytes())
-    notebook = lab.open("90_small/90_small.ipynb", cells(course, "90_small"))
-    yield notebook
-    lab.menu("Kernel", "Shut Down All Kernels")
-    notebook.page.get_by_role("button", name="Shut Down All").click()
+    return lab.open("90_small/90_small.ipynb", cells(course, "90_small"))
 
 
 def test_the_start_page_leads_to_the_first_lesson(lab, course):
-    lab.page.goto(f"{lab.address}?token=open-sesame")
+    lab.page.goto(f"{lab.address}?token={TOKEN}")
     page = lab.page.locator(".jp-MarkdownViewer")
     expect(page.get_by_role("heading", name="Merging language models")).to_be_visible()
     page.get_by_role("link", name="Start here").first.click()

@@ -25,9 +25,17 @@ class Lab:
 
     def go(self, path: str = "") -> "Lab":
         """Open a file by its address, as a link from elsewhere would."""
-        self.page.goto(f"{self.address}lab{f'/tree/{path}' if path else ''}?token={TOKEN}")
-        self.page.get_by_role("menuitem", name="File").wait_for()
+        place = f"lab/tree/{path}" if path else "lab"
+        self.page.goto(f"{self.address}{place}?reset&token={TOKEN}")
+        self.page.get_by_role("menuitem", name="File", exact=True).wait_for()
         return self
+
+    def shut_down(self) -> None:
+        """End all kernels, so that none takes time from the tests that follow."""
+        headers = {"Authorization": f"token {TOKEN}"}
+        kernels = f"{self.address}api/kernels"
+        for kernel in self.page.request.get(kernels, headers=headers).json():
+            self.page.request.delete(f"{kernels}/{kernel['id']}", headers=headers)
 
     def open(self, path: str, cells: int) -> "Notebook":
         """Open a notebook that has so many cells, and wait for its kernel."""
@@ -95,13 +103,13 @@ class Notebook:
     def validate(self) -> str:
         """Press nbgrader's Validate; gives what its dialog says."""
         self.panel.get_by_role("button", name="Validate").click()
-        return Dialog(self.page).read_and_close()
+        return Dialog(self.page).accept()
 
     def restart_kernel(self) -> None:
         """Restart the kernel from the toolbar, and say yes."""
         self.panel.locator("[data-jp-item-name=restart]").get_by_role("button").click()
         with self.page.expect_response(re.compile("/restart")):
-            Dialog(self.page).press("Restart")
+            Dialog(self.page).accept()
         self.wait_until_idle()
 
     def save(self) -> None:
@@ -142,14 +150,11 @@ class Dialog:
     def __init__(self, page: Page) -> None:
         self.place = page.locator(".jp-Dialog-content")
 
-    def press(self, name: str) -> None:
-        self.place.get_by_role("button", name=name).click()
-        self.place.wait_for(state="hidden")
-
-    def read_and_close(self) -> str:
+    def accept(self) -> str:
+        """Press the button that goes on; gives what the dialog said."""
         self.place.wait_for(timeout=PATIENCE)
         said = self.place.inner_text()
-        self.place.get_by_role("button").last.click()
+        self.place.locator(".jp-mod-accept").click()
         self.place.wait_for(state="hidden")
         return said
 
