@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parent
 COURSE_VARIABLE = "MERGELAB_COURSE"
 ROOT_VARIABLE = "MERGELAB_ROOT"
+# How learners' code is run when it is graded.
+MODE_VARIABLE = "MERGELAB_GRADING"
+TRUSTED, STOCK = "trusted", "stock"
 
 
 @dataclass(frozen=True)

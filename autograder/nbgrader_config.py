@@ -50,14 +50,26 @@ c.CourseDirectory.ignore = [
 # A cell that a learner has deleted counts 0; without this it stops the grading of the class.
 c.OverwriteCells.add_missing_cells = True
 
+# A learner's code runs in a sandbox, unless stock mode is asked for by name: then it runs in a
+# kernel of its own, which also holds the tests and can be made to lie.
+STOCK = os.environ.get("MERGELAB_GRADING", "trusted") == "stock"
 c.Execute.timeout = 60
 c.Execute.extra_arguments = ["--IPKernelApp.log_level=40"]
+c.Autograde.sanitize_preprocessors = [
+    "autograder.preprocessors.SetRight",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.DeduplicateIds",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 c.Autograde.autograde_preprocessors = [
-    "autograder.execution.ExecuteEssential",
+    f"autograder.preprocessors.{'ExecuteEssential' if STOCK else 'JudgeApart'}",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
+    "autograder.preprocessors.CleanText",
 ]
