@@ -16,13 +16,19 @@ from small_lessons import small_course
 from autograder.courses import Course
 
 CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 AT_HOME = re.compile(r"(http://127\.0\.0\.1[:/]|file:|data:|blob:|about:)")
 # Pictures of the tests that fail are kept here.
 FAILURES = Path(os.environ.get("MERGELAB_BROWSER_FAILURES") or Path(__file__).parent / "failures")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):

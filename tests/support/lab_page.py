@@ -14,7 +14,8 @@ SHOWN = """place => [...place.querySelectorAll('.widget-html')].map(
 ).join('\\n')"""
 
 # A kernel that imports torch on a busy machine takes its time.
-PATIENCE = 90_000
+PATIENCE = 120_000
+expect.set_options(timeout=PATIENCE)
 
 
 class Lab:
@@ -22,6 +23,7 @@ class Lab:
 
     def __init__(self, page: Page, address: str) -> None:
         self.page, self.address = page, address
+        page.set_default_timeout(PATIENCE)
 
     def go(self, path: str = "") -> "Lab":
         """Open a file by its address, as a link from elsewhere would."""
@@ -45,7 +47,7 @@ class Lab:
     def notebook(self, cells: int) -> "Notebook":
         """The notebook in front, once all its cells are there and its kernel waits."""
         shown = Notebook(self.page)
-        expect(shown.cells).to_have_count(cells, timeout=PATIENCE)
+        expect(shown.cells).to_have_count(cells)
         shown.wait_until_idle()
         return shown
 
@@ -84,7 +86,7 @@ class Notebook:
 
     def wait_until_idle(self) -> None:
         indicator = self.panel.locator(".jp-Notebook-ExecutionIndicator")
-        expect(indicator).to_have_attribute("data-status", "idle", timeout=PATIENCE)
+        expect(indicator).to_have_attribute("data-status", "idle")
 
     def cell(self, text: str) -> "Cell":
         """The one code cell whose source holds `text`."""
@@ -93,7 +95,7 @@ class Notebook:
 
     def wait_until_run(self, cell: "Cell") -> None:
         """Wait until a cell has run, as the last of many."""
-        expect(cell.prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=PATIENCE)
+        expect(cell.prompt).to_have_text(re.compile(r"\[\d+\]:"))
         self.wait_until_idle()
 
     def numbers(self) -> list[str]:
@@ -136,11 +138,13 @@ class Cell:
         before = self.prompt.inner_text()
         self.place.locator(".cm-content").click()
         self.notebook.page.keyboard.press("Shift+Enter")
-        expect(self.prompt).not_to_have_text(before, timeout=PATIENCE)
+        expect(self.prompt).not_to_have_text(before)
         self.notebook.wait_until_run(self)
         return self.text()
 
     def text(self) -> str:
+        # What lies outside the window has no visible text.
+        self.output.scroll_into_view_if_needed()
         return "\n".join(self.output.all_inner_texts())
 
 
@@ -192,7 +196,6 @@ class Widget:
         self.page.wait_for_function(
             f"([place, before]) => ({SHOWN})(place) !== before",
             arg=[self.place.element_handle(), before],
-            timeout=PATIENCE,
         )
         return True
 
