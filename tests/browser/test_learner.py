@@ -127,7 +127,7 @@ def test_a_submission_from_the_assignment_list_reaches_the_exchange(lab, course,
     fetched = lab.page.locator("#fetched_assignments_list .list_item", has_text="90_small")
     fetched.get_by_role("button", name="Submit").click()
     submitted = lab.page.locator("#submitted_assignments_list .list_item", has_text="90_small")
-    expect(submitted.first).to_be_visible(timeout=PATIENCE)
+    expect(submitted.first).to_be_visible()
     inbound = course.exchange / "mergelab" / "inbound"
     (handed_in,) = inbound.glob("*+90_small+*")
     assert (handed_in / "90_small.ipynb").is_file()

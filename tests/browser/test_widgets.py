@@ -38,7 +38,7 @@ lambda_line = nb.Line("lambda", {0.5: scored(14, 17), 1.0: scored(18, 18), 2.0: 
 # As the lessons make them, with less to compute where that takes long.
 WIDGETS = {
     "ConflictDial": "nb.ConflictDial()",
-    "DareDice": 'nb.DareDice({"ten parameters": nb.ten_parameters()[0], "half": torch.ones(10) / 2})',
+    "DareDice": 'nb.DareDice({"ten parameters": nb.ten_parameters()[0], "ones": torch.ones(10)})',
     "InterferenceExplorer": "nb.InterferenceExplorer(nb.changes(*nb.LOW))",
     "LinearLines": "nb.LinearLines(alpha_line, lambda_line)",
     "MemoryPlanner": "nb.MemoryPlanner()",

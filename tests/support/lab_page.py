@@ -156,7 +156,7 @@ class Dialog:
 
     def accept(self) -> str:
         """Press the button that goes on; gives what the dialog said."""
-        self.place.wait_for(timeout=PATIENCE)
+        self.place.wait_for()
         said = self.place.inner_text()
         self.place.locator(".jp-mod-accept").click()
         self.place.wait_for(state="hidden")
