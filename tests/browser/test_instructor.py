@@ -50,7 +50,7 @@ def test_create_assignment_shows_what_each_cell_is(instructor_lab, course):
             cell.querySelector('.nbgrader-CellPoints input')?.value,
         ]).filter(([id]) => id)"""
     )
-    assert ["trim", "solution", ""] in marked
+    assert ["trim", "solution", "0"] in marked
     assert ["trim_hidden", "tests", "3"] in marked
     assert ["why_sign_election", "manual", "5"] in marked
     assert len(marked) == 3 * len(SOLUTIONS) + 1

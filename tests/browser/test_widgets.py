@@ -57,7 +57,9 @@ def notebook(window, learner_address: str, course: Course) -> Notebook:
     """A notebook with all widgets, each in a cell of its own, run."""
     sources = [PREPARE, *WIDGETS.values()]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), course.work / "widgets.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    written = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(written, course.work / "widgets.ipynb")
     with window.lab(learner_address) as lab:
         opened = lab.open("widgets.ipynb", len(sources))
         lab.menu("Run", "Run All Cells")

@@ -51,7 +51,7 @@ def lab_server(course: Course, log: Path, *, instructor: bool = False) -> Iterat
             server.wait()
 
 
-def _address(server: subprocess.Popen, log: Path, patience: float = 90) -> str:
+def _address(server: subprocess.Popen, log: Path, patience: float = 180) -> str:
     """The address that the server prints, once it answers there."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
