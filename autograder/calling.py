@@ -169,6 +169,10 @@ class _Sizes(TorchDispatchMode):
         super().__init__()
         self.result = result
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch takes seconds to prepare for it
+
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:

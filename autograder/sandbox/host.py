@@ -114,7 +114,7 @@ class Sandbox:
             self.close()
             raise UserError(f"the sandbox does not start: {words[-1] if words else 'no answer'}")
         self.ready = True
-        self.base = max((self._resident(each) for each in self._processes()), default=0)
+        self.base = max((_private(each) for each in self._processes()), default=0)
 
     def close(self) -> None:
         """End it with every process inside."""
@@ -146,7 +146,7 @@ class Sandbox:
 
     def memory(self) -> int:
         """Bytes that the processes inside use, beyond what torch takes in each."""
-        return sum(max(0, self._resident(each) - self.base) for each in self._processes())
+        return sum(max(0, _private(each) - self.base) for each in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         try:
@@ -154,19 +154,21 @@ class Sandbox:
         except psutil.Error:
             return []
 
-    @staticmethod
-    def _resident(process: psutil.Process) -> int:
-        try:
-            return process.memory_info().rss
-        except psutil.Error:
-            return 0
-
     def _processor_seconds(self) -> int:
         return int(self.limits.exercise + self.limits.cells)
 
     @staticmethod
     def _user() -> int:
         return FIRST_USER + os.getpid() % USERS if os.getuid() == 0 else 0
+
+
+def _private(process: psutil.Process) -> int:
+    """Bytes of a process that no file holds; a fork has at first those of its parent."""
+    try:
+        memory = process.memory_info()
+    except psutil.Error:
+        return 0
+    return memory.rss - memory.shared
 
 
 class Learner:
