@@ -139,7 +139,7 @@ def test_submitting_in_a_terminal_leaves_feedback_that_opens_offline(lab, course
     feedback = course.state / "self-study" / "90_small.html"
     done = course.work / "done"
     lab.terminal(f"mergelab submit 90_small > {done}.partial && mv {done}.partial {done}")
-    for _ in range(PATIENCE // 250):
+    for _ in range(2 * PATIENCE // 250):
         if done.exists():
             break
         lab.page.wait_for_timeout(250)
