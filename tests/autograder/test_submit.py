@@ -181,7 +181,8 @@ def test_the_command_prints_a_table_and_where_the_feedback_is(course):
 
 
 def test_without_a_sandbox_ones_own_work_is_graded_in_stock_mode_and_said_so(course, monkeypatch):
-    monkeypatch.setattr("autograder.sandbox.host.unavailable", lambda: "bubblewrap is not installed")
+    why = "bubblewrap is not installed"
+    monkeypatch.setattr("autograder.sandbox.host.unavailable", lambda: why)
     hand_in(course, {"trim": SOLUTIONS["trim"].strip()})
     found = submit(course, "90_small")
     assert (found.mode, found.why_stock) == ("stock", "bubblewrap is not installed")
