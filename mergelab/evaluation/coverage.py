@@ -2,8 +2,8 @@
 
 `python -m mergelab.evaluation.coverage_table` makes `data/tables/coverage.csv` and `coverage.md`
 again. Scores are drawn for the templates of the shipped suites at a rate that is known, and
-counted is how many intervals hold it. Items of a template are alike to the degree `alike`, the intraclass
-correlation; `measured_likeness` says what it is in the course's committed scores.
+counted is how many intervals hold it. Items of a template are alike to the degree `alike`, the
+intraclass correlation; `measured_likeness` says what it is in the course's committed scores.
 """
 
 from __future__ import annotations
