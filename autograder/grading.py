@@ -32,6 +32,7 @@ from autograder.courses import (
     environment,
     succeed,
 )
+from autograder.exercise import find
 from autograder.feedback import MIME
 from autograder.grade_cell import parse_call
 from autograder.preprocessors import grade_sources, work_of
@@ -69,6 +70,7 @@ class ClassReport:
     lesson: str
     mode: str
     submissions: list[Graded]
+    points: dict[str, float]
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class ClassReport:
         return {
             "lesson": self.lesson,
             "mode": self.mode,
+            "points": self.points,
             "notes": self.notes,
             "submissions": [
                 {
@@ -158,7 +161,10 @@ class _Run:
             self.progress(handed.student, number, len(everyone))
             reports.append(self.record(handed, works[handed.student]))
         reports.sort(key=lambda each: each.student)
-        return ClassReport(self.lesson, self.mode, reports, notes)
+        points: dict[str, float] = {}
+        for call in filter(None, map(parse_call, grades.values())):
+            points.setdefault(call[0], find(call[0]).points.total)
+        return ClassReport(self.lesson, self.mode, reports, points, notes)
 
     def judged(
         self,
