@@ -201,10 +201,7 @@ def inspect(
     _print(inspection_table(found))
     _print(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
     _print(f"Try first: {found.advice}. Why: {found.reason}.")
-    _print(
-        "Compare it with plain sums (linear; task_arithmetic, lambda 0.8): overlap alone does not "
-        "predict which merge is best."
-    )
+    _print(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
 
 
 @app.command()

@@ -61,7 +61,7 @@ class Paired:
         """The difference farthest towards `end` that the counts do not rule out."""
         difference = self.won - self.lost
         inside, outside = difference, end
-        for _ in range(60):  # halves a range of at most 2 down to rounding
+        for _ in range(45):  # halves a range of at most 2 down to rounding
             middle = (inside + outside) / 2
             if (difference - middle) ** 2 <= square * self._variance(middle):
                 inside = middle
@@ -124,17 +124,21 @@ def p_value(skills: Sequence[Paired]) -> float:
     >>> p_value([Paired(0.05, 0.05, 500, 200)])
     1.0
     """
-    if lead(skills).estimate == 0:
+    from scipy.optimize import brentq
+
+    sign = 1 if lead(skills).estimate > 0 else -1
+
+    def nearest(log_p: float) -> float:
+        """The limit on the side of 0, positive where 0 is excluded."""
+        interval = lead(skills, 1 - math.exp(log_p))
+        return interval.low if sign > 0 else -interval.high
+
+    ends = (math.log(SMALLEST_P), math.log(1 - SMALLEST_P))
+    if nearest(ends[1]) <= 0:
         return 1.0
-    low, high = math.log(SMALLEST_P), 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        interval = lead(skills, 1 - math.exp(middle))
-        if interval.low <= 0 <= interval.high:
-            low = middle
-        else:
-            high = middle
-    return math.exp(high)
+    if nearest(ends[0]) >= 0:
+        return SMALLEST_P
+    return math.exp(brentq(nearest, *ends, xtol=1e-6))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
