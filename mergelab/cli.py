@@ -311,8 +311,10 @@ def compare(
     if out is not None:
         _print(f"Written to {out}: summary.csv, summary.json, summary.md and items.csv.")
     if best is not None:
+        noise = [name for name, lead in found.leads.items() if not lead.beyond_noise]
         _print(
-            f"{found.leader.name} is kept in {best}. "
+            f"{found.leader.name} is kept in {best}"
+            + (f", though its lead over {', '.join(noise)} is within noise. " if noise else ". ")
             + ("It was chosen on dev; for the final figure: " if split == "dev" else "Next: ")
             + f"mergelab evaluate {best}"
         )

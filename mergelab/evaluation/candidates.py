@@ -64,9 +64,10 @@ def candidates(
     notes = []
     for path in paths:
         name, plan = _planned(path, options)
-        known = planned.setdefault(_key(plan), (name, path, plan))
-        if known[1] is not path:
-            notes.append(f"{path}: says the same as {known[1]}, which is measured once")
+        _, first, known = planned.setdefault(_key(plan), (name, path, plan))
+        if known is not plan:
+            same = "is named twice" if first == path else f"says the same as {first}"
+            notes.append(f"{path}: {same}; it is measured once")
     names = _distinct([name for name, _, _ in planned.values()], list(planned.values()))
     found = [
         Candidate(name, path, plan, _is_average(plan))

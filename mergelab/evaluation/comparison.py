@@ -19,7 +19,7 @@ from typing import Any
 from mergelab.errors import UserError
 from mergelab.evaluation.candidates import Candidate
 from mergelab.evaluation.leads import Paired, holm, lead, p_value, paired
-from mergelab.evaluation.results import Evaluation, evaluate
+from mergelab.evaluation.results import Evaluation, compare, evaluate
 from mergelab.evaluation.statistics import LEVEL, Interval
 from mergelab.evaluation.suites import PAIR, SKILLS, load_suite
 
@@ -67,6 +67,8 @@ class Comparison:
         """Rank rows that answered the same items; of equals, the one named first comes first."""
         if not rows:
             raise UserError("nothing to compare: give at least one merge")
+        for row in rows[1:]:
+            compare(rows[0].evaluation, row.evaluation)  # refuses what answered other items
         ranked = sorted(rows, key=lambda row: -row.evaluation.combined.estimate)
         return cls(tuple(ranked), tuple(notes))
 
