@@ -9,17 +9,25 @@ intraclass correlation; `measured_likeness` says what it is in the course's comm
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from mergelab.evaluation.interval_rules import (
+    OTHER_RULES,
+    OWN_RULE,
+    clusters_of,
+    effective_wilson,
+)
 from mergelab.evaluation.leads import holm, lead, paired
-from mergelab.evaluation.statistics import Interval, paired_difference, rate_interval
+from mergelab.evaluation.statistics import Interval, paired_difference
 from mergelab.evaluation.suites import SKILLS, load_suite
 from mergelab.paths import data_path
 
-REPLICATES = 4000
+REPLICATES = 2000
 RATES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 ENDS = (0.0, 1.0)
 ALIKE = (0.1, 0.4, 0.7)
@@ -30,7 +38,7 @@ COMBINED = (((0.9, 0.9), (0.9, 0.9)), ((0.93, 0.9), (0.9, 0.92)), ((0.93, 0.64),
 RELATED = (0.5, 0.9, 0.97)
 LATENT_ALIKE = 0.8
 MODELS = (2, 4, 8)
-RESAMPLES = 400
+OWN_DIFFERENCE = "Tango on effective items (paired)"
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def draw_models(
     A latent normal score for each item decides: a template's part and an item's own part, each
     shared between the models to the degree `related`.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     count, items, groups = len(rates), int(sizes.sum()), len(sizes)
 
@@ -126,73 +134,7 @@ def draw_models(
 
     latent = np.sqrt(LATENT_ALIKE) * np.repeat(parts(groups), sizes, axis=1)
     latent += np.sqrt(1 - LATENT_ALIKE) * parts(items)
-    return (latent + norm.ppf(rates)[:, None] > 0) * 1.0
-
-
-Rule = Callable[[np.ndarray, np.ndarray, np.random.Generator], Interval]
-
-
-def wald(scores: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> Interval:
-    """The textbook's interval: rate plus or minus 1.96 cluster-robust standard errors."""
-    sums, rate = _sums(scores, sizes), float(scores.mean())
-    error = float(np.sqrt(((sums - rate * sizes) ** 2).sum())) / len(scores)
-    return Interval(rate, rate - 1.96 * error, rate + 1.96 * error)
-
-
-def bootstrap_templates(
-    scores: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
-) -> Interval:
-    """Percentile bootstrap: whole templates drawn with replacement."""
-    chosen = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
-    sums = _sums(scores, sizes)
-    return _percentiles(scores, sums[chosen].sum(1) / sizes[chosen].sum(1))
-
-
-def bootstrap_both(scores: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> Interval:
-    """Percentile bootstrap: templates drawn with replacement, then items within each."""
-    chosen = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
-    sums = _sums(scores, sizes)
-    right = rng.binomial(sizes[chosen], (sums / sizes)[chosen]).sum(1)
-    return _percentiles(scores, right / sizes[chosen].sum(1))
-
-
-def effective_exact(scores: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> Interval:
-    """Clopper and Pearson's interval on the effective number of items (Korn & Graubard 1998)."""
-    from scipy.stats import beta
-
-    made = rate_interval(scores, _clusters(sizes))
-    right, items = made.estimate * made.effective_items, made.effective_items
-    low = float(beta.ppf(0.025, right, items - right + 1)) if right > 0 else 0.0
-    high = float(beta.ppf(0.975, right + 1, items - right)) if right < items else 1.0
-    return Interval(made.estimate, low, high)
-
-
-def effective_wilson(scores: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> Interval:
-    """The course's own: `rate_interval`."""
-    return rate_interval(scores, _clusters(sizes))
-
-
-OWN_RULE = "Wilson on effective items (rate_interval)"
-OWN_DIFFERENCE = "Tango on effective items (paired)"
-OTHER_RULES: dict[str, Rule] = {
-    "Wald, cluster-robust": wald,
-    "bootstrap over templates": bootstrap_templates,
-    "bootstrap over templates and items": bootstrap_both,
-    "Clopper-Pearson on effective items": effective_exact,
-}
-
-
-def _sums(scores: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(scores, np.concatenate([[0], np.cumsum(sizes)[:-1]]))
-
-
-def _clusters(sizes: np.ndarray) -> list[int]:
-    return np.repeat(np.arange(len(sizes)), sizes).tolist()
-
-
-def _percentiles(scores: np.ndarray, means: np.ndarray) -> Interval:
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(scores.mean()), float(low), float(high))
+    return (latent + ndtri(rates)[:, None] > 0) * 1.0
 
 
 def rate_cell(
@@ -222,7 +164,7 @@ def difference_cell(
 ) -> Cell:
     """Draw two models on the same items; count the intervals that hold their difference."""
     sizes = sizes_of(suite, limit)
-    clusters = _clusters(sizes)
+    clusters = clusters_of(sizes)
     rng = np.random.default_rng([2, *(round(1000 * r) for r in (*rates, related)), len(sizes)])
     made = []
     for _ in range(replicates):
@@ -244,7 +186,7 @@ def combined_cell(
     `rates`: for each of the two suites the rates of the two models.
     """
     suites = [sizes_of(skill) for skill in ("persona", "agentic")]
-    clusters = [_clusters(sizes) for sizes in suites]
+    clusters = [clusters_of(sizes) for sizes in suites]
     rng = np.random.default_rng([4, round(1000 * related), *(round(1000 * r[0]) for r in rates)])
     made = [
         lead(
@@ -272,7 +214,7 @@ def false_lead_cells(
     over all pairs. Only the last knows that any of them could have come out as the leader.
     """
     sizes = sizes_of(suite)
-    clusters = _clusters(sizes)
+    clusters = clusters_of(sizes)
     rng = np.random.default_rng([3, models])
     named = {"no correction": 0, "Holm, with the leader only": 0, "Holm, all pairs": 0}
     pairs = [(a, b) for a in range(models) for b in range(a)]
@@ -318,28 +260,37 @@ def _cell(
     return Cell(kind, method, suite, *size, alike, truth, len(made), float(held), width)
 
 
-def all_cells(replicates: int = REPLICATES) -> Iterator[Cell]:
-    """Every cell of the table, the promised ones first."""
-    for skill in SKILLS:
-        for alike in ALIKE:
-            for rate in (*ENDS, *RATES):
-                yield rate_cell(rate, alike, skill, replicates=replicates)
-    for limit in (300, 100, 50):
-        for alike in ALIKE:
-            for rate in (*ENDS, *RATES):
-                yield rate_cell(rate, alike, "agentic", limit=limit, replicates=replicates)
-    for method in OTHER_RULES:
-        for rate in (*ENDS, *RATES):
-            yield rate_cell(rate, 0.4, "agentic", method=method, replicates=replicates // 2)
-    for method in (OWN_DIFFERENCE, "MOVER (paired_difference)"):
-        for skill in ("persona", "agentic"):
-            for related in RELATED:
-                for rates in PAIRS:
-                    yield difference_cell(
-                        rates, related, skill, method=method, replicates=replicates // 2
-                    )
-    for related in RELATED:
-        for rates in COMBINED:
-            yield combined_cell(rates, related, replicates=replicates // 2)
-    for models in MODELS:
-        yield from false_lead_cells(models, "agentic", replicates=replicates // 2)
+def all_cells(replicates: int = REPLICATES, executor: Executor | None = None) -> list[Cell]:
+    """Return every cell of the table, those of whole suites first; `executor` shares the work."""
+    sizes: list[tuple[str, int | None]] = [(skill, None) for skill in SKILLS]
+    sizes += [("agentic", limit) for limit in (300, 100, 50)]
+    tasks: list[Callable[[], Cell | list[Cell]]] = [
+        partial(rate_cell, rate, alike, suite, limit=limit, replicates=replicates)
+        for suite, limit in sizes
+        for alike in ALIKE
+        for rate in (*ENDS, *RATES)
+    ]
+    tasks += [
+        partial(rate_cell, rate, 0.4, "agentic", method=method, replicates=replicates)
+        for method in OTHER_RULES
+        for rate in (*ENDS, *RATES)
+    ]
+    tasks += [
+        partial(difference_cell, rates, related, skill, method=method, replicates=replicates)
+        for method in (OWN_DIFFERENCE, "MOVER (paired_difference)")
+        for skill in ("persona", "agentic")
+        for related in RELATED
+        for rates in PAIRS
+    ]
+    tasks += [
+        partial(combined_cell, rates, related, replicates=replicates)
+        for related in RELATED
+        for rates in COMBINED
+    ]
+    tasks += [partial(false_lead_cells, n, "agentic", replicates=replicates) for n in MODELS]
+    made = (executor.map if executor else map)(_run, tasks)
+    return [cell for cells in made for cell in (cells if isinstance(cells, list) else [cells])]
+
+
+def _run(task: Callable[[], Cell | list[Cell]]) -> Cell | list[Cell]:
+    return task()

@@ -9,20 +9,20 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import median
 
 from mergelab.evaluation.coverage import (
     ENDS,
-    OTHER_RULES,
     OWN_DIFFERENCE,
-    OWN_RULE,
     RATES,
     Cell,
     all_cells,
     measured_likeness,
 )
+from mergelab.evaluation.interval_rules import OTHER_RULES, OWN_RULE
 from mergelab.paths import data_path
 
 PROMISED = (0.93, 0.97)
@@ -206,9 +206,10 @@ def _lead_table(cells: Sequence[Cell]) -> list[str]:
 
 
 def main() -> None:
-    """Simulate every cell and write both files, to `data/tables` or to the folder named."""
+    """Simulate every cell; write to `data/tables`, or to a folder and with so many processes."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else data_path("tables")
-    cells = list(all_cells())
+    with ProcessPoolExecutor(int(sys.argv[2]) if len(sys.argv) > 2 else None) as executor:
+        cells = all_cells(executor=executor)
     write_csv(cells, folder / "coverage.csv")
     text = as_markdown(cells, measured_likeness())
     (folder / "coverage.md").write_text(text, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 Items of one template succeed and fail together, so a thousand items say less than a thousand
 independent ones would. All intervals here are 95% by default, stay inside the possible range,
-and behave at rates of 0 and 1.
+and behave at rates of 0 and 1. How often they hold the truth: `data/tables/coverage.md`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def paired_difference(
     MOVER for correlated rates (Zou, Psychological Methods 12, 2007, 399-413; for two paired
     proportions it is Newcombe's method 10, Statistics in Medicine 17, 1998, 2635-2650), with the
     correlation of the two rates taken from their cluster sums, and no more degrees of freedom than
-    the clusters' differences support.
+    the clusters' differences support. Where the two never differ it has no width, and for models
+    that hardly differ it is too wide; `leads.paired` does better at both.
 
     >>> print(paired_difference([1, 1, 1, 1, 0, 1], [1, 0, 1, 0, 0, 1], "abcdef"))
     0.333 [-0.160, 0.671]

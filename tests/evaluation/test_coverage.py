@@ -22,6 +22,7 @@ from mergelab.evaluation.coverage import (
     rate_cell,
     sizes_of,
 )
+from mergelab.evaluation.interval_rules import OWN_RULE
 from mergelab.evaluation.suites import SKILLS
 from mergelab.paths import data_path
 
@@ -101,7 +102,7 @@ def test_the_committed_table_has_every_cell_from_enough_draws_and_keeps_its_prom
     whole = {
         (row["suite"], float(row["alike"]), float(row["truth"])): float(row["share"])
         for row in rows
-        if row["method"] == coverage_table.OWN_RULE and row["items"] == "1000"
+        if row["method"] == OWN_RULE and row["items"] == "1000"
     }
     wanted = {(s, a, r) for s in SKILLS for a in ALIKE for r in (*ENDS, *RATES)}
     assert whole.keys() == wanted
@@ -111,7 +112,7 @@ def test_the_committed_table_has_every_cell_from_enough_draws_and_keeps_its_prom
 
 def test_a_cell_that_breaks_the_promise_is_pointed_out():
     cells = [
-        Cell("rate", coverage_table.OWN_RULE, "agentic", 1000, 160, 0.4, truth, 2000, share, 0.1)
+        Cell("rate", OWN_RULE, "agentic", 1000, 160, 0.4, truth, 2000, share, 0.1)
         for truth, share in (("0.5", 0.95), ("0.98", 0.921), ("1", 1.0))
     ]
     assert [coverage_table.kept(cell) for cell in cells] == [True, False, None]
