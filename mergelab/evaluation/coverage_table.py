@@ -94,7 +94,7 @@ def as_markdown(cells: Sequence[Cell], alike: dict[str, list[float]]) -> str:
         )
         + ".",
         "",
-        "## Why this method: others on the agentic suite, alike .4",
+        "## Why this method: others on the agentic suite, alike .4 (500 draws a cell)",
         "",
         *_method_table([cell for cell in rates if cell.suite == "agentic"]),
         "",

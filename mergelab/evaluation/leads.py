@@ -12,6 +12,8 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mergelab.errors import UserError
 from mergelab.evaluation.statistics import (
     LEVEL,
@@ -91,13 +93,18 @@ def paired(first: Sequence[float], second: Sequence[float], clusters: Sequence[H
     """
     a, sums_a, sizes = _by_cluster(first, clusters)
     b, sums_b, _ = _by_cluster(second, clusters)
-    items, groups = len(a), len(sizes)
-    won, lost = float((a * (1 - b)).mean()), float((b * (1 - a)).mean())
-    difference = won - lost
+    return paired_of_sums(float((a * (1 - b)).mean()), sums_a - sums_b, sizes)
+
+
+def paired_of_sums(won: float, differences: np.ndarray, sizes: np.ndarray) -> Paired:
+    """As `paired`, from the share won, and each cluster's difference and number of items."""
+    items, groups = int(sizes.sum()), len(sizes)
+    difference = float(differences.sum()) / items
+    lost = max(0.0, won - difference)
     naive = (won + lost - difference**2) / items
     effective = float(groups)
     if naive > 0 and groups > 1:
-        spread = sums_a - sums_b - difference * sizes
+        spread = differences - difference * sizes
         robust = groups / (groups - 1) * float((spread**2).sum()) / items**2
         effective = items * min(1.0, naive / robust) if robust > 0 else float(items)
     return Paired(won, lost, effective, groups - 1.0)
