@@ -10,6 +10,7 @@ MIME = "application/vnd.mergelab.verdict+json"
 PRINTED_LINES = 5
 # Begins the line that lists kinds of input, for those who show the kinds themselves.
 NOT_YET = "Not right yet: "
+SHOWN = 1_000  # characters of a result
 
 # Dark text on a light ground in either theme; mark and words carry the meaning, not the hue.
 COLOURS = {True: ("#0b6e4f", "#e7f5ef"), False: ("#8a4b08", "#fdf3e3")}
@@ -102,7 +103,8 @@ def _details(verdict: Verdict) -> list[str]:
     if verdict.exercise.judged is None:  # else one right result among many would give it away
         lines.append(f"expected  {shown(expected(verdict.exercise, first.case))}")
     if first.call.failure is None:
-        lines.append(f"got       {shown(first.call.value)}")
+        got = shown(first.call.value)
+        lines.append(f"got       {got[:SHOWN]}{' ...' if len(got) > SHOWN else ''}")
     printed = [line for line in first.call.printed.splitlines() if line.strip()]
     if printed:
         lines.append("printed   " + "\n          ".join(printed[:PRINTED_LINES]))

@@ -14,6 +14,7 @@ from mergelab.errors import UserError
 
 NOTEBOOK_LIMIT = 20_000_000
 CELL_LIMIT = 5_000
+TEXT_LIMIT = 500_000  # a lesson has some 50,000; colouring code for feedback costs time by length
 DELETED = "# This cell was deleted."
 
 
@@ -88,6 +89,11 @@ def _read(path: Path) -> NotebookNode:
         nbformat.validate(notebook)
         for cell in notebook.cells:
             cell.source = "".join(cell.source).encode("utf-8", "replace").decode()
+        if sum(len(cell.source) for cell in notebook.cells) > TEXT_LIMIT:
+            raise UserError(
+                f"{path}: has more than {TEXT_LIMIT:,} characters of text and code; move data out "
+                f"of its cells"
+            )
     except UserError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@
 stock mode: it runs in a kernel of its own, beside the tests, and can reach all that they can.
 """
 
+import html
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -34,16 +35,50 @@ class SetRight(NbGraderPreprocessor):
 
 
 class CleanText(SanitizeHTML, NbGraderPreprocessor):
-    """After everything else: texts of learners hold no script. The graders' outputs stay."""
+    """After everything else: texts of learners hold no script. The graders' outputs stay.
 
+    Very long texts are cut, because making them HTML can take time by the square of their length.
+    """
+
+    CELL_LIMIT, TEXT_LIMIT = 10_000, 150_000
     # MathJax commands that make links or name styles and scripts.
-    COMMANDS = re.compile(r"\\(href|url|style|class|cssId|require|unicode|data)\b")
+    COMMANDS = re.compile(
+        r"\\+(?=(?:href|url|style|class|cssId|require|unicode|data|mmlToken)(?![A-Za-z]))"
+    )
+    # Links that run, however they are spelt: Markdown makes them after the text has been cleaned.
+    SCHEMES = re.compile(
+        r"((?:j{0}a{0}v{0}a|v{0}b){0}s{0}c{0}r{0}i{0}p{0}t|d{0}a{0}t{0}a"
+        r"(?=[\s\\]*:[\s\\]*(?:text|application|image/svg))){0}:(?:{0}:)*".format(
+            r"[\x00-\x20\\]*"
+        ),
+        re.IGNORECASE,
+    )
+    # A browser reads these as what they stand for, and MathJax after it.
+    SPELT = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);?")
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> Any:
+        left = self.TEXT_LIMIT
+        for cell in nb.cells:
+            if cell.cell_type != "code":
+                limit = min(self.CELL_LIMIT, left)
+                if len(cell.source) > limit:
+                    cell.source = cell.source[:limit] + "\n\n(The rest is left out: too long.)"
+                left = max(0, left - len(cell.source))
+        return super().preprocess(nb, resources)
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, cell_index: int) -> Any:
         if cell.cell_type != "code":
             cell, resources = super().preprocess_cell(cell, resources, cell_index)
-            cell.source = self.COMMANDS.sub(r"\1", cell.source)
+            cell.source = self.COMMANDS.sub("", self.SPELT.sub(_plain_letter, cell.source))
+            while self.SCHEMES.search(cell.source):
+                cell.source = self.SCHEMES.sub(r"\1", cell.source)
         return cell, resources
+
+
+def _plain_letter(spelt: re.Match[str]) -> str:
+    """What a character reference stands for, if it can be part of a command or of a scheme."""
+    meant = html.unescape(spelt[0])
+    return meant if re.fullmatch(r"[A-Za-z\\:/\s]", meant) else spelt[0]
 
 
 class JudgeApart(NbGraderPreprocessor):

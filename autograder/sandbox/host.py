@@ -5,10 +5,11 @@ held against time and memory limits, and judged here, by code that the learner's
 """
 
 import os
-import select
+import re
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,16 @@ from autograder.calling import SECONDS_PER_CALL, Call, Elsewhere, Failure, line_
 from autograder.exercise import Case
 from autograder.sandbox import syscalls, walls
 from autograder.sandbox.inside import FORK, READY, SWEEP
-from autograder.sandbox.wire import Closed, Forged, Late, decode, encode, receive, send
+from autograder.sandbox.wire import (
+    PAYLOAD_LIMIT,
+    Closed,
+    Forged,
+    Late,
+    decode,
+    encode,
+    receive,
+    send,
+)
 from mergelab.errors import UserError
 
 START_SECONDS = 120.0
@@ -70,7 +80,7 @@ class Sandbox:
     def start(self) -> None:
         """Start, without waiting until it is ready."""
         self.control, theirs = socket.socketpair()
-        self.ready = False
+        self.ready = self.overfull = False
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the sandbox
         numbers = [theirs.fileno(), self._user(), self.limits.memory, self._processor_seconds()]
         numbers.append(self.limits.processes)
@@ -115,6 +125,16 @@ class Sandbox:
             raise UserError(f"the sandbox does not start: {words[-1] if words else 'no answer'}")
         self.ready = True
         self.base = max((_private(each) for each in self._processes()), default=0)
+        threading.Thread(target=self._watch, args=(self.process,), daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """End it when it takes too much memory, whatever the host is waiting for meanwhile."""
+        while process.poll() is None:
+            if self.memory() > self.limits.memory:
+                self.overfull = True
+                process.kill()
+                return
+            time.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         """End it with every process inside."""
@@ -163,12 +183,13 @@ class Sandbox:
 
 
 def _private(process: psutil.Process) -> int:
-    """Bytes of a process that no file holds; a fork has at first those of its parent."""
+    """Bytes of a process that no library's file holds; a fork starts with those of its parent."""
     try:
-        memory = process.memory_info()
-    except psutil.Error:
+        with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as file:
+            found = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", file.read(), re.MULTILINE)
+    except OSError:
         return 0
-    return memory.rss - memory.shared
+    return 1024 * sum(map(int, found))
 
 
 class Learner:
@@ -184,6 +205,7 @@ class Learner:
         self.names = list(names)
         self.restarts = 0
         self.seconds_left = sandbox.limits.exercise
+        self.bytes_left = PAYLOAD_LIMIT
         self.failure: Failure | None = None
         self.connection: socket.socket | None = None
         self.problems: list[tuple[int, str, str, int | None]] = []
@@ -271,34 +293,38 @@ class Learner:
                 self.connection.settimeout(max(0.01, deadline - time.monotonic()))
                 send(self.connection, message, tensors)
             except (Closed, Late):
-                raise _Failed(ENDED) from None
+                raise self._ended() from None
             reply, payload = self._reply(deadline - time.monotonic())
             if "lent" not in reply:
                 return self._call(reply, payload)
             message, tensors = _answer(lent, reply, payload)
 
     def _reply(self, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """The learner's next message, waited for with an eye on its memory."""
-        deadline = time.monotonic() + seconds
-        while not select.select([self.connection], [], [], POLL_SECONDS)[0]:
-            if self.sandbox.memory() > self.sandbox.limits.memory:
-                self.sandbox.close()
-                self.sandbox.start()
-                raise _Failed(OUT_OF_MEMORY, _gigabytes(self.sandbox.limits.memory))
-            if time.monotonic() > deadline:
-                raise _Failed(OUT_OF_TIME, f"no result after {seconds:.0f} s")
+        """The learner's next message."""
+        if seconds <= 0:  # one who asks back without end is out of time, too
+            raise _Failed(OUT_OF_TIME, "no result in time")
         try:
-            return receive(self.connection, max(0.01, deadline - time.monotonic()))
+            return receive(self.connection, seconds)
         except Late:
             raise _Failed(OUT_OF_TIME, f"no result after {seconds:.0f} s") from None
         except (Closed, Forged):
-            raise _Failed(ENDED) from None
+            raise self._ended() from None
+
+    def _ended(self) -> "_Failed":
+        """Why the learner's process is gone."""
+        if self.sandbox.overfull:
+            return _Failed(OUT_OF_MEMORY, _gigabytes(self.sandbox.limits.memory))
+        return _Failed(ENDED)
 
     def _call(self, reply: Mapping[str, Any], payload: bytes) -> Call:
         try:
             value = decode(reply.get("value"), payload)
         except Forged:
             raise _Failed(ENDED) from None
+        # The results of all calls are held until the verdict.
+        self.bytes_left -= len(payload)
+        if self.bytes_left < 0:
+            raise _Failed("ValueError", "the results are too large")
         printed, largest = reply.get("printed"), reply.get("largest")
         return Call(
             value=value,
@@ -313,19 +339,26 @@ class Learner:
         match failure:
             case None:
                 return None
-            case [kind, message, [str(file), int(number)]] if file.startswith("<cell "):
-                cell = file.removeprefix("<cell ").removesuffix(">")
-                line = self._line(int(cell) if cell.isdecimal() else -1, number)
+            case [kind, message, [str(file), int(number)]]:
+                line = self._line(file, number)
             case [kind, message, *_]:
                 line = ""
             case _:
                 kind, message, line = ENDED, "", ""
-        return Failure(_text(kind, 40), _text(message, 200), line)
+        kind, message = _text(kind, 40), _text(message, 200)
+        if kind == OUT_OF_TIME:
+            # Feedback repeats these words for hidden cases, too, so they are ours.
+            message = f"no result after {SECONDS_PER_CALL:.0f} s"
+        elif kind == OUT_OF_MEMORY:  # that is for the host to say
+            kind = "MemoryError"
+        return Failure(kind, message, line)
 
-    def _line(self, cell: int, number: int) -> str:
-        if not 0 <= cell < len(self.sources):
+    def _line(self, file: str, number: int) -> str:
+        """The line as feedback names it, from our copy of the cell that is called `file`."""
+        found = [source for n, source in enumerate(self.sources) if file == f"<cell {n}>"]
+        if not found:
             return ""
-        lines = self.sources[cell].splitlines()
+        lines = found[0].splitlines()
         return line_text(number, lines[number - 1]) if 0 < number <= len(lines) else ""
 
 

@@ -1,8 +1,9 @@
 """System calls that learners' code has no use for, refused by the kernel itself (seccomp).
 
 bubblewrap's namespaces and resource limits hold files, network and processes; this closes what
-they leave open: memory that no limit counts (memfd), new namespaces, looking into other processes,
-and kernel interfaces whose bugs have been ways out of sandboxes.
+they leave open: memory that no limit counts (memfd, segments and queues of System V), new
+namespaces, looking into other processes, and kernel interfaces whose bugs have been ways out of
+sandboxes.
 """
 
 import errno
@@ -19,6 +20,8 @@ ARCHITECTURES = {
             "process_vm_writev": 311,
             "memfd_create": 319,
             "memfd_secret": 447,
+            "shmget": 29,
+            "msgget": 68,
             "unshare": 272,
             "setns": 308,
             "mount": 165,
@@ -41,6 +44,8 @@ ARCHITECTURES = {
             "process_vm_writev": 271,
             "memfd_create": 279,
             "memfd_secret": 447,
+            "shmget": 194,
+            "msgget": 186,
             "unshare": 97,
             "setns": 268,
             "mount": 40,

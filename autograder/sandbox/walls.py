@@ -64,6 +64,8 @@ def command(*inside: str) -> list[str]:
         words += ["--tmpfs", path, "--remount-ro", path]
     for path in ("/tmp", "/dev/shm"):
         words += ["--perms", "1777", "--size", str(TEMPORARY), "--tmpfs", path]
+    # These lie in memory and have no size: where the host is not root, the learner owns them.
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     words += ["--chdir", HOME, "--clearenv"]
     for name, value in _variables().items():
         words += ["--setenv", name, value]

@@ -23,6 +23,7 @@ PAYLOAD_LIMIT = 256_000_000
 DEPTH_LIMIT = 20
 ITEM_LIMIT = 200_000
 NAME_LIMIT = 40
+INTEGER_LIMIT = 2**1000  # any number below becomes a float without an error
 FRAME = struct.Struct(">IQ")
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -67,7 +68,7 @@ def _encode(value: Any, payload: list[bytes], offer: Any, depth: int) -> Any:
     kind = type(value)
     if depth > DEPTH_LIMIT:
         return {"foreign": "deeply nested value"}
-    if kind in (bool, float, str, type(None)) or (kind is int and abs(value) < 2**1024):
+    if kind in (bool, float, str, type(None)) or (kind is int and abs(value) < INTEGER_LIMIT):
         return value
     if kind in (list, tuple):
         return {kind.__name__: [_encode(item, payload, offer, depth + 1) for item in value]}
@@ -107,7 +108,11 @@ def decode(data: Any, payload: bytes, call: Callable[[int], Any] | None = None) 
     >>> decode({"dict": [["a", {"tuple": [1.5, "x"]}]]}, b"")
     {'a': (1.5, 'x')}
     """
-    return _Decoder(payload, call).whole(data)
+    try:
+        return _Decoder(payload, call).whole(data)
+    except (ValueError, RuntimeError, OverflowError) as error:
+        # Such as a type's name that is no text, or a shape that torch cannot count.
+        raise Forged(f"data that makes no value ({type(error).__name__})") from None
 
 
 class _Decoder:
@@ -127,6 +132,8 @@ class _Decoder:
         self.items += 1
         if depth > DEPTH_LIMIT + 1 or self.items > ITEM_LIMIT:
             raise Forged("a value too deep or too large")
+        if type(data) is int and abs(data) >= INTEGER_LIMIT:
+            raise Forged("a number too large")
         if type(data) in (bool, int, float, str, type(None)):
             return data
         if type(data) is not dict or len(data) != 1:
