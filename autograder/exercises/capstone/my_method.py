@@ -35,7 +35,7 @@ survives.
   only if it passes all three.
 - Here the items are the first of the dev suites. When you hand in they are new ones of the same
   kind, which nobody has seen: leave room above the bar.
-- One check takes some seconds, because it merges and asks models.
+- One check takes up to a minute, because it merges and asks models.
 """
 
 HINTS = (
@@ -60,9 +60,7 @@ def judged(value: Any, case: Case) -> str | None:
 
 
 def cases(items: str) -> list[Case]:
-    return [
-        OnItems(f"{skill} is kept", (real_deltas(),), core=True, items=items) for skill in SKILLS
-    ]
+    return [OnItems(f"{skill} items", (real_deltas(),), core=True, items=items) for skill in SKILLS]
 
 
 class Visible(Sequence[Case]):
