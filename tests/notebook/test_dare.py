@@ -199,7 +199,7 @@ def test_overlapping_seeds_are_called_so():
 
 
 def test_a_lead_counts_which_items_were_drawn():
-    # The same gap of one item in ten with each of four seeds: no chance from seeds, much from items.
+    # The same gap of one item in ten with each of four seeds: the seeds add no chance, items do.
     gap = lead(rolls("a", 9, 9, 9, 9), rolls("b", 8, 8, 8, 8))
     assert gap.estimate == pytest.approx(0.1)
     assert gap.low < 0 < gap.high
