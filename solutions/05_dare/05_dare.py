@@ -484,8 +484,9 @@ display(nb.Note(nb.difference_sentence("dare_linear", "dare_ties", gap)))
 nb.Note(nb.spread_sentence(first, second))
 
 # %% [markdown]
-# The interval counts two chances: which items were asked, and which seeds were drawn. So part of what looks like a difference between methods may be a difference between seeds. A
-# single DARE run in a results table says little.
+# The interval counts two chances: which items were asked, and which seeds were drawn. So part of what
+# looks like a difference between methods may be a difference between seeds. A single DARE run in a
+# results table says little.
 #
 # The published sweep, on a 3-billion-parameter model, beside ours (`data/tables/dare.csv`, five
 # seeds; the bars run from the worst to the best seed):
@@ -630,7 +631,7 @@ for name, run in runs.items():
 #
 # Your turn to choose. Find a recipe that drops at least 70% of each adapter and still loses less
 # than 5% of each skill, held against the same merge with nothing dropped. The settings in the table
-# of section 8 are close to the bar, and on other items they fall below it. So look for a smaller
+# of section 8 are close to the bar, and on other items they can fall below it. So look for a smaller
 # scale, and leave room. The dials are the method, lambda, and the models' weights.
 
 # %% [markdown]

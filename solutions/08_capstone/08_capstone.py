@@ -251,7 +251,8 @@ nb.Note(nb.difference_sentence(chosen.model, "the average", compare(chosen, aver
 # (mouse, or Tab and arrow keys). Every position was measured on dev items beforehand, so this is a
 # place for ideas, not for final figures.
 #
-# 1. The sliders start at .8, .8 and .4. Set all three to .8. Which single slider, moved down one step, helps the others most?
+# 1. The sliders start at .8, .8 and .4. Set all three to .8. Which single slider, moved down one step,
+#    helps the others most?
 # 2. Set one weight to .4. Does its skill fade slowly, or is there an edge?
 # 3. Find a position at which agentic is good and digest is still alive. What did persona pay?
 
@@ -441,9 +442,10 @@ nb.Note(verdict)
 # %% [markdown]
 # DELLA draws at random, so it stands there with three seeds; look how far these differ among
 # themselves. The intervals behind the verdict are widened for the number of comparisons, those in the
-# table are not: a star marks each row that looks decided in the table and is not in the verdict. (The table and its command are those of section 3.) Two limits of this comparison:
-# where two scales are close on dev, luck chooses; and a best scale at the end of the range that was
-# tried may not be the best one.
+# table are not: a star marks each row that looks decided in the table but is not in the verdict. (The
+# table and its command are those of section 3.) Two limits of this comparison: where two scales are
+# close on dev, luck chooses; and a best scale at the end of the range that was tried may not be the
+# best one.
 #
 # The published order, checked on our three:
 

@@ -64,7 +64,7 @@ SENTENCES = [
     ("trim", "not a function"),
     (
         lambda delta, density: None,
-        "`trim` returned nothing (None): does it end with `return`? It also fails on",
+        "On a plain vector, `trim` returned nothing (None): does it end with `return`?\n",
     ),
     (lambda delta, density: [0.0], "returned a list, not a tensor"),
     (lambda delta, density: trim(delta, density).numpy(), "returned a ndarray, not a tensor"),
@@ -372,6 +372,14 @@ def test_without_a_core_kind_every_kind_earns_its_share_and_none_is_free():
     exercise = exercise_of(visible=cases, points=Points(4, 0), reference=lambda n: n)
     assert judge(exercise, lambda n: 0, "visible").score == 0
     assert judge(exercise, lambda n: n if n == 3 else 0, "visible").score == 2
+
+
+def test_a_reason_names_the_other_kinds_in_a_sentence_of_their_own():
+    cases = [Case("one", (1,)), Case("two", (2,)), Case("three", (3,))]
+    exercise = exercise_of(visible=cases, reference=lambda n: n)
+    assert judge(exercise, lambda n: n if n == 1 else None, "visible").reason() == (
+        "On two, `trim` returned nothing (None): does it end with `return`? It also fails on three."
+    )
 
 
 def test_a_limit_on_what_a_call_may_make_is_kept_by_views_and_broken_by_copies():
