@@ -23,6 +23,8 @@ from mergelab.errors import UserError
 
 STUDENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
 TIMESTAMP = "timestamp.txt"
+# nbgrader hands the feedback back to whoever has this.
+BESIDE = (TIMESTAMP, "submission_secret.txt")
 CHECKED = "checked"
 
 
@@ -86,10 +88,11 @@ def write_checked(course: Course, lesson: str, handed: Handed) -> bytes:
     folder.mkdir(parents=True, exist_ok=True)
     content = nbformat.writes(handed.notebook).encode()
     _write(folder / f"{lesson}.ipynb", content)
-    when = submitted(course) / handed.student / lesson / TIMESTAMP
-    (folder / TIMESTAMP).unlink(missing_ok=True)
-    if _plain(when):
-        _write(folder / TIMESTAMP, _read(when, 200))
+    for name in BESIDE:
+        beside = submitted(course) / handed.student / lesson / name
+        (folder / name).unlink(missing_ok=True)
+        if _plain(beside):
+            _write(folder / name, _read(beside, 200))
     return content
 
 
@@ -129,7 +132,7 @@ def _take(folder: Path, target: Path, lesson: str) -> str:
     """Copy notebook and time stamp of one submission; what is odd about it, or ""."""
     target.mkdir(parents=True, exist_ok=True)
     names = sorted(path.name for path in folder.iterdir())
-    for name in (f"{lesson}.ipynb", TIMESTAMP):
+    for name in (f"{lesson}.ipynb", *BESIDE):
         (target / name).unlink(missing_ok=True)
         if _plain(folder / name):
             _write(target / name, _read(folder / name, NOTEBOOK_LIMIT + 1))

@@ -8,6 +8,8 @@ from autograder.judging import Verdict, call_text, describe, expected, listed, u
 
 MIME = "application/vnd.mergelab.verdict+json"
 PRINTED_LINES = 5
+# Begins the line that lists kinds of input, for those who show the kinds themselves.
+NOT_YET = "Not right yet: "
 
 # Dark text on a light ground in either theme; mark and words carry the meaning, not the hue.
 COLOURS = {True: ("#0b6e4f", "#e7f5ef"), False: ("#8a4b08", "#fdf3e3")}
@@ -30,7 +32,8 @@ class Feedback:
 
     def bundle(self) -> dict[str, Any]:
         """The feedback for eyes and for programs."""
-        return {"text/html": self.html(), MIME: self.verdict.record()}
+        record = {**self.verdict.record(), "says": self.lines, "example": self.details}
+        return {"text/html": self.html(), MIME: record}
 
     def html(self) -> str:
         """The feedback as a small self-contained box: no script, no style sheet."""
@@ -79,7 +82,7 @@ def _body(verdict: Verdict, function: Any) -> list[str]:
         if verdict.mutated and verdict.first_problem() is not None:
             lines.append("It also changes the tensors it is given: work on a copy (`.clone()`).")
     if verdict.misconception is not None and verdict.failing():
-        lines.append(f"Not right yet: {listed(verdict.failing())}.")
+        lines.append(f"{NOT_YET}{listed(verdict.failing())}.")
     undefined = [o.case.kind for o in verdict.outcomes if o.problem and "NaN" in o.problem]
     if undefined and "NaN" not in lines[0] and "0 by 0" not in lines[0]:
         lines.append(f"On {undefined[0]} it returns NaN, often a sign of 0 / 0.")

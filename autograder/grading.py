@@ -33,8 +33,10 @@ from autograder.courses import (
     succeed,
 )
 from autograder.exercise import find
-from autograder.feedback import MIME
+from autograder.feedback_content import verdict_in
+from autograder.feedback_page import note_down
 from autograder.grade_cell import parse_call
+from autograder.intake import grade_id
 from autograder.preprocessors import grade_sources, work_of
 from autograder.sandbox.host import unavailable
 from autograder.trusted import Work, hidden_seed, judge_work, refused_outputs
@@ -201,11 +203,16 @@ class _Run:
         if not report.unchanged:
             try:
                 succeed(self.grader.autograde(self.lesson, student), "cannot be recorded")
-                succeed(self.grader.generate_feedback(self.lesson, student), "no feedback")
             except UserError as error:
                 report.refused = report.refused or str(error)
                 return report
+            folder = self.course.state / "autograded" / student / self.lesson
+            note_down(folder, self.lesson, handed.notes, handed.refused)
             self.done.add(student, state)
+        try:  # again each time, for somebody may have given points or written comments since
+            succeed(self.grader.generate_feedback(self.lesson, student), "no feedback")
+        except UserError as error:
+            report.notes.append(str(error))
         self._add_scores(report)
         return report
 
@@ -214,13 +221,7 @@ class _Run:
 
         folder = self.course.state / "autograded" / report.student / self.lesson
         notebook = nbformat.read(folder / f"{self.lesson}.ipynb", as_version=4)
-        told = {
-            cell.metadata.nbgrader.grade_id: output.data[MIME]
-            for cell in notebook.cells
-            if cell.cell_type == "code" and cell.metadata.get("nbgrader")
-            for output in cell.outputs
-            if MIME in output.get("data", {})
-        }
+        told = {grade_id(cell): verdict_in(cell) for cell in notebook.cells if grade_id(cell)}
         with self.grader.gradebook as gradebook:
             sources = grade_sources(gradebook, self.lesson, self.lesson)
             submission = gradebook.find_submission_notebook(

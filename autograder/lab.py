@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autograder.courses import Course, api, environment, succeed
+from autograder.missing_names import STARTUP
 from autograder.release import contents
 from autograder.startpage import START, refresh
 from autograder.workbench import Placed, place
@@ -41,6 +42,7 @@ def set_up(course: Course) -> Placed:
             f"{error.filename or course.root}: cannot be written ({error.strerror})"
         ) from None
     _write_settings(Path(course.environment()["JUPYTERLAB_SETTINGS_DIR"]))
+    _write_startup(Path(course.environment()["IPYTHONDIR"]))
     _release(course)
     return placed
 
@@ -59,6 +61,8 @@ def command(course: Course, arguments: Sequence[str], *, instructor: bool = Fals
         f"--LabApp.default_url=/lab{'' if instructor else f'/tree/{START}'}",
         # No language servers come with the course, and looking for them leaves traces.
         "--LanguageServerManager.autodetect=False",
+        # A login shell, the default, may set PATH anew and then finds no `mergelab`.
+        f"--ServerApp.terminado_settings=shell_command={[os.environ.get('SHELL') or 'sh']}",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *arguments,
     ]
@@ -80,6 +84,13 @@ def _write_settings(folder: Path) -> None:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_startup(folder: Path) -> None:
+    """What every notebook kernel of the course runs first."""
+    path = folder / "profile_default" / "startup" / "mergelab.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(STARTUP, encoding="utf-8")
 
 
 def _release(course: Course) -> None:

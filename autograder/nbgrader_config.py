@@ -23,6 +23,13 @@ ROOT = Path(os.environ.get("MERGELAB_ROOT") or Path(__file__).resolve().parent.p
 COURSE = Path(os.environ.get("MERGELAB_COURSE") or ROOT / "autograder" / "course")
 COURSE.mkdir(parents=True, exist_ok=True)
 
+# Feedback and the grading page open without the internet: our templates stand before nbconvert's.
+# Formgrader takes no folder of templates from here, so they are found by Jupyter's own path.
+TEMPLATES = str(Path(__file__).resolve().parent / "jupyter")
+places = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
+if TEMPLATES not in places:
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([TEMPLATES, *filter(None, places)])
+
 c.CourseDirectory.course_id = "mergelab"
 c.CourseDirectory.root = str(ROOT)
 c.CourseDirectory.source_directory = "solutions"
@@ -87,3 +94,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
     "autograder.preprocessors.CleanText",
 ]
+
+# A page of the course's own in place of the rendered notebook, which would show the hidden tests.
+c.GenerateFeedback.exporter_class = "autograder.feedback_page.FeedbackPage"
+c.GenerateFeedback.preprocessors = []

@@ -16,7 +16,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade
 
-from autograder.courses import find_course
+from autograder.courses import STOCK, TRUSTED, find_course
 from autograder.essential import essential
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id, set_right
@@ -27,7 +27,9 @@ class SetRight(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> Any:
         release = nbformat.read(find_course().release(resources["nbgrader"]["assignment"]), 4)
-        set_right(nb, release, [])
+        notes: list[str] = []
+        set_right(nb, release, notes)
+        nb.metadata["mergelab"] = {"notes": notes}
         return nb, resources
 
 
@@ -57,6 +59,7 @@ class JudgeApart(NbGraderPreprocessor):
         about = resources["nbgrader"]
         with Gradebook(about["db_url"]) as gradebook:
             grades = grade_sources(gradebook, about["assignment"], about["notebook"])
+        nb.metadata.setdefault("mergelab", {})["mode"] = TRUSTED
         work = work_of(nb, grades, hidden_seed())
         outputs = verdicts_for(work)
         for number, cell in enumerate(c for c in nb.cells if c.cell_type == "code"):
@@ -99,6 +102,7 @@ class ExecuteEssential(Execute):
         code = {i: cell for i, cell in enumerate(nb.cells) if cell.cell_type == "code"}
         parts = essential([c.source for c in code.values()], [is_grade(c) for c in code.values()])
         self.parts = dict(zip(code, parts, strict=True))
+        nb.metadata.setdefault("mergelab", {})["mode"] = STOCK
         return super().preprocess(nb, resources, **options)
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> Any:

@@ -31,7 +31,6 @@ from autograder.courses import (
 from autograder.exercise import find
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id, read_submission
-from autograder.sandbox.host import unavailable
 from mergelab.errors import UserError
 
 LEARNER = "me"
@@ -128,6 +127,8 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
 
     Raises `UserError` if there is no such lesson or the notebook cannot be graded.
     """
+    from autograder.sandbox.host import unavailable  # loads torch
+
     tell = progress or (lambda _: None)
     lesson, path = locate(course, target)
     notes: list[str] = []
@@ -142,7 +143,7 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
             why = unavailable()
             mode = STOCK if why else TRUSTED
             with environment({MODE_VARIABLE: mode}):
-                results, feedback = _grade(course, lesson, notebook, path, tell)
+                results, feedback = _grade(course, lesson, notebook, path, notes, tell)
             found = Submission(lesson, str(path), results, feedback, notes, mode, why)
             _remember(course, found, path)
     except OSError as error:
@@ -177,9 +178,16 @@ def _remember(course: Course, found: Submission, path: Path) -> None:
 
 
 def _grade(
-    course: Course, lesson: str, notebook: NotebookNode, path: Path, tell: Progress
+    course: Course,
+    lesson: str,
+    notebook: NotebookNode,
+    path: Path,
+    notes: list[str],
+    tell: Progress,
 ) -> tuple[list[Result], str]:
     """Results and the path of the feedback, from nbgrader's steps in a private course."""
+    from autograder.feedback_page import note_down
+
     private = _private_course(course, lesson)
     with environment(private.prepare()):
         grader = api(
@@ -195,6 +203,7 @@ def _grade(
         tell("running your functions")
         succeed(grader.autograde(lesson, LEARNER), f"{path}: cannot be graded")
         tell("writing the feedback")
+        note_down(private.state / "autograded" / LEARNER / lesson, lesson, notes)
         succeed(grader.generate_feedback(lesson, LEARNER), f"{lesson}: no feedback")
         results = _results(grader, private, lesson)
     feedback = private.state / "feedback" / LEARNER / lesson / f"{lesson}.html"
@@ -308,20 +317,10 @@ def _results(grader: Any, private: Course, lesson: str) -> list[Result]:
 
 
 def _part(cell: NotebookNode, name: str, score: float, maximum: float) -> Part:
-    from autograder.feedback import MIME  # loads torch, which other uses of this module can spare
+    from autograder.feedback_content import verdict_in, why_no_verdict  # loads torch
 
-    for output in cell.outputs:
-        verdict = output.get("data", {}).get(MIME)
-        if verdict:
-            return Part(name, score, maximum, verdict["reason"], verdict["misconception"])
-    if score == maximum:
-        return Part(name, score, maximum)
-    for output in cell.outputs:
-        if output.output_type == "error":
-            if output.ename == "NameError":
-                missing = output.evalue.split("'")[1] if "'" in output.evalue else "a name"
-                reason = f"`{missing}` is not defined: its cell is missing or stops with an error."
-            else:
-                reason = f"Grading stopped with {output.ename}."
-            return Part(name, score, maximum, reason)
-    return Part(name, score, maximum, "The cell gave no result.")
+    verdict = verdict_in(cell)
+    if verdict:
+        return Part(name, score, maximum, verdict["reason"], verdict["misconception"])
+    reason = "" if score == maximum else why_no_verdict(cell)
+    return Part(name, score, maximum, reason)

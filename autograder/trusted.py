@@ -107,10 +107,10 @@ def _why_missing(name: str, learner: Learner) -> str:
         return f"The cells that `{name}` needs end Python itself, or are too large to read."
     defines = re.compile(rf"^\s*def\s+{re.escape(name)}\b", re.MULTILINE)
     for number, kind, words, line in learner.problems:
-        if defines.search(learner.sources[number]) or kind == "SyntaxError":
+        if defines.search(learner.sources[number]):
             at = f" in line {line}" if line else ""
             what = f"a syntax error{at} ({words})" if kind == "SyntaxError" else f"{kind}{at}"
-            return f"`{name}` is not defined: its cell, or one it needs, stops with {what}."
+            return f"`{name}` is not defined: its cell stops with {what}."
     return f"`{name}` is not defined: its cell is missing, or names it otherwise."
 
 

@@ -1,4 +1,4 @@
-"""The command `mergelab`: merge, inspect, evaluate, chat, and what other packages plug in.
+"""The command `mergelab`: merge, compare, inspect, evaluate, chat, and what other packages plug in.
 
 Heavy imports wait inside the commands, so that `--help` and a mistyped option answer at once.
 """
@@ -201,10 +201,7 @@ def inspect(
     _print(inspection_table(found))
     _print(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
     _print(f"Try first: {found.advice}. Why: {found.reason}.")
-    _print(
-        "Compare it with plain sums (linear; task_arithmetic, lambda 0.8): overlap alone does not "
-        "predict which merge is best."
-    )
+    _print(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
 
 
 @app.command()
@@ -225,15 +222,9 @@ def evaluate(
     """
     from mergelab.checkpoints.loading import load_model
     from mergelab.evaluation import evaluate as evaluate_model
-    from mergelab.evaluation import load_suite, results_table
+    from mergelab.evaluation import results_table
 
-    asked = [skill.strip() for skill in skills.split(",") if skill.strip()]
-    if not asked:
-        raise UserError(
-            "--skills: no skills to evaluate; name one or more of persona, agentic, digest"
-        )
-    for skill in asked:
-        load_suite(skill, split)  # an unknown one is refused before any model is loaded
+    asked = _skills(skills, split)
     _quiet_transformers()
     results = []
     with _progress("evaluating") as progress:
@@ -247,6 +238,86 @@ def evaluate(
         _print_json([result.to_dict(outcomes=False) for result in results])
         return
     _print(results_table(results))
+
+
+@app.command()
+def compare(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, in YAML.")],
+    best: Annotated[
+        Path | None, typer.Option(help="Keep the merge that comes first in this folder.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write summaries and every reply to this folder.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")] = "dev",
+    skills: Annotated[
+        str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")
+    ] = "persona,agentic",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")] = 0,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
+    ] = False,
+    allow_unrelated: Annotated[
+        bool,
+        typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge, evaluate and rank RECIPES, with a plain average beside them; which lead is real?
+
+    Example: `mergelab compare data/recipes/ties.yaml data/recipes/slerp.yaml --best merged`
+    """
+    asked = _skills(skills, split)
+    for folder in (best, out):
+        if folder is not None and os.path.lexists(folder):
+            raise UserError(f"{folder}: exists already; choose another name or remove it first")
+    if best is not None and out is not None and best.absolute() == out.absolute():
+        raise UserError(f"--best and --out both name {out}; write two folders")
+    from mergelab.checkpoints import whole_folder
+    from mergelab.evaluation.candidates import candidates
+    from mergelab.evaluation.comparison import compare_merges, comparison_table, write_comparison
+
+    _quiet_transformers()
+    allowed = {"allow_pickle": allow_pickle, "allow_unrelated": allow_unrelated}
+    merges, notes = candidates(recipes, **allowed)
+    options = {"seed": seed, **allowed}
+    with _progress("comparing") as progress:
+        found = compare_merges(
+            merges,
+            notes=notes,
+            skills=asked,
+            split=split,
+            limit=limit,
+            options=options,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print(comparison_table(found))
+        _print(found.conclusion())
+        for note in found.notes:
+            _print(f"Note: {note}")
+    if out is not None:
+        with whole_folder(out) as folder:
+            write_comparison(found, folder)
+    if best is not None:
+        next(m for m in merges if m.name == found.leader.name).keep(best, **options)
+    if as_json:
+        return
+    if out is not None:
+        _print(f"Written to {out}: summary.csv, summary.json, summary.md and items.csv.")
+    if best is not None:
+        noise = [name for name, lead in found.leads.items() if not lead.beyond_noise]
+        _print(
+            f"{found.leader.name} is kept in {best}"
+            + (f", though its lead over {', '.join(noise)} is within noise. " if noise else ". ")
+            + ("It was chosen on dev; for the final figure: " if split == "dev" else "Next: ")
+            + f"mergelab evaluate {best}"
+        )
 
 
 @app.command()
@@ -322,6 +393,20 @@ def chat(
             break
         reply = talk.say(prompt)
         print(f"{model}> {reply}" if interactive else reply, flush=True)
+
+
+def _skills(skills: str, split: str) -> list[str]:
+    """The suites that --skills names; an unknown one is refused before any model is loaded."""
+    from mergelab.evaluation import load_suite
+
+    asked = [skill.strip() for skill in skills.split(",") if skill.strip()]
+    if not asked:
+        raise UserError(
+            "--skills: no skills to evaluate; name one or more of persona, agentic, digest"
+        )
+    for skill in asked:
+        load_suite(skill, split)
+    return asked
 
 
 def _labels(references: list[str]) -> list[str]:

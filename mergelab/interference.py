@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergelab.advice import advise, doubt
 from mergelab.errors import UserError
 from mergelab.methods import trim
 from mergelab.methods.gram import gram
@@ -48,7 +49,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Interference per layer and in total, and the strategy advised with its reason."""
+    """Interference per layer and in total, the strategy advised, its reason, and its limits."""
 
     models: tuple[str, ...]
     base: str
@@ -57,6 +58,7 @@ class Inspection:
     total: Overlap
     advice: str
     reason: str
+    doubt: str
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""
@@ -206,49 +208,8 @@ def inspect_plan(
     whole = total.overlap("total")
     advice, reason = advise(whole)
     names = tuple(source.name for source in plan.sources)
-    return Inspection(names, plan.base.path.name, top, layers, whole, advice, reason)
-
-
-SIMILAR_COSINE = 0.5
-UNEVEN_NORMS = 1.25  # beyond this the smaller model visibly loses elections by mass
-
-
-def advise(total: Overlap) -> tuple[str, str]:
-    """The strategy to try first for models with this overlap, and why.
-
-    A starting point, always to be compared with the linear baseline on an evaluation: how often
-    signs oppose says little about how good a merge will be.
-    """
-    count = len(total.relative_norms)
-    low, high = min(total.relative_norms), max(total.relative_norms)
-    if low == 0:
-        return (
-            "no merge",
-            "one of the models changes nothing in the base, so the others already are the merge",
-        )
-    if count == 2 and total.cosine is not None and total.cosine > SIMILAR_COSINE:
-        return (
-            "slerp, t: 0.5",
-            f"two similar models (cosine of the task vectors {total.cosine:.2f}): "
-            "a point on the arc between them keeps both and their magnitude",
-        )
-    uneven = (
-        f"; one is {high / low:.1f} times as large as the other and would win most elections, so "
-        "give the smaller one more weight"
-        if high / low > UNEVEN_NORMS
-        else ""
-    )
-    if count > 2:
-        return (
-            "ties, density: 0.5",
-            f"{count} models: an average leaves 1/{count} of each skill, while sign election "
-            f"keeps what agrees at full size{uneven}",
-        )
-    cosine = total.cosine if total.cosine is not None else 0.0
-    return (
-        "ties, density: 0.5",
-        f"two distinct models (cosine {cosine:.2f}): they share no direction, so an average halves "
-        f"both; keep their size and elect signs where they disagree{uneven}",
+    return Inspection(
+        names, plan.base.path.name, top, layers, whole, advice, reason, doubt(whole, top)
     )
 
 

@@ -6,6 +6,7 @@
 
 from mergelab.evaluation.digests import Digest
 from mergelab.evaluation.generation import generate_replies
+from mergelab.evaluation.leads import Paired, holm, lead, p_value, paired
 from mergelab.evaluation.results import (
     Evaluation,
     Outcome,
@@ -30,15 +31,20 @@ __all__ = [
     "Interval",
     "Item",
     "Outcome",
+    "Paired",
     "Score",
     "SkillResult",
     "ToolCall",
     "compare",
     "evaluate",
     "generate_replies",
+    "holm",
+    "lead",
     "load_suite",
     "load_suite_file",
     "mean_of_rates",
+    "p_value",
+    "paired",
     "paired_difference",
     "rate_interval",
     "results_table",

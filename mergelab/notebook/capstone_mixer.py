@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import ipywidgets as widgets
 
 from mergelab.notebook.capstone_table import LEVELS, Entry, mixed
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.picture import Picture
-from mergelab.notebook.stepper import _control
 from mergelab.notebook.style import INK, new_figure, source_colour, styled
 
 HATCHES = ("", "//", "..")
@@ -24,7 +23,7 @@ class ThreeMixer(widgets.VBox):
 
     def __init__(self, start: tuple[float, float, float] = (0.8, 0.8, 0.8), **options: Any) -> None:
         self.weights = [
-            _control(
+            labelled(
                 widgets.SelectionSlider,
                 f"weight {skill}",
                 options=[(f"{level:g}", level) for level in LEVELS],
@@ -46,7 +45,7 @@ class ThreeMixer(widgets.VBox):
     def _redraw(self, change: Any = None) -> None:
         picture = mixer_figure(self.entry())
         self.picture.value = picture.img()
-        self.sentence.value = f'<p role="status" aria-live="polite">{html.escape(picture.alt)}</p>'
+        self.sentence.value = spoken(picture.alt)
 
 
 @styled

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
 from torch import Tensor
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.dare_plots import dice_plot
 from mergelab.notebook.dare_rolls import rolled
 from mergelab.notebook.picture import Picture
@@ -27,23 +27,15 @@ class DareDice(widgets.VBox):
         self, examples: Mapping[str, Tensor] | None = None, *, density: float = 0.3, **options: Any
     ) -> None:
         self.examples = dict(examples or {"ten parameters, persona": ten_parameters()[0]})
-        style = {"description_width": "9em"}
-        wide = {"width": "27em"}
-        self.example = widgets.Dropdown(
-            description="task vector",
-            options=list(self.examples),
-            style=style,
-            layout=widgets.Layout(**wide),
-        )
-        self.density = widgets.FloatSlider(
-            description="density (kept)",
+        self.example = labelled(widgets.Dropdown, "task vector", options=list(self.examples))
+        self.density = labelled(
+            widgets.FloatSlider,
+            "density (kept)",
             min=0.05,
             max=1.0,
             step=0.05,
             value=density,
             readout_format=".0%",
-            style=style,
-            layout=widgets.Layout(**wide),
         )
         self.once = widgets.Button(description="Roll again")
         self.often = widgets.Button(description="Roll 20 times")
@@ -83,7 +75,7 @@ class DareDice(widgets.VBox):
             self.rolls += 1
         picture = self.figure()
         self.picture.value = picture.img()
-        self.sentence.value = f'<p role="status" aria-live="polite">{html.escape(self.story())}</p>'
+        self.sentence.value = spoken(self.story())
 
     def figure(self) -> Picture:
         """The figure as it stands now."""

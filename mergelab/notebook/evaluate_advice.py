@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mergelab.advice import DISTINCT, SIMILAR, first_choice
 from mergelab.notebook.tables import Table
-
-SIMILAR, DISTINCT = "similar", "distinct"
 
 
 @dataclass(frozen=True)
@@ -50,31 +49,31 @@ def advise(
         if little_memory
         else ""
     )
+    method, parameters = first_choice(models, kind, compressed=compressed)
     if compressed:
         return Advice(
-            "dare_ties",
-            {"density": 0.3},
+            method,
+            parameters,
             "DARE drops 70% of each task vector and scales up the rest, so that the expected "
             "change stays; TIES then settles the conflicts." + memory,
             baseline,
             "Zeros save room only where the change is stored sparsely. Never trust one seed.",
         )
-    if models == 2 and kind == SIMILAR:
+    if method == "slerp":
         return Advice(
-            "slerp",
-            {"t": 0.5},
+            method,
+            parameters,
             "SLERP takes exactly two and keeps the length that an average loses." + memory,
             baseline,
             "Between full weights of close fine-tunes it is almost linear; between task vectors at "
             "t .5 it is nearly a sum times .71.",
         )
-    density = 0.5
     reason = "TIES trims what is small and settles the sign conflicts by a vote."
     if models > 2:
         reason += " It takes any number of models; try densities from .4 to .6."
     return Advice(
-        "ties",
-        {"density": density},
+        method,
+        parameters,
         reason + memory,
         baseline,
         "An election by mass favours the louder adapter. Look at each skill, not at the mean.",

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from mergelab.notebook.controls import labelled
 from mergelab.notebook.evaluate_advice import DISTINCT, SIMILAR, advise
-from mergelab.notebook.stepper import _control
 
 
 class StrategyChooser(widgets.VBox):
@@ -21,15 +21,15 @@ class StrategyChooser(widgets.VBox):
 
     def __init__(self, measured: Mapping[str, str] | None = None, **options: Any) -> None:
         self.measured = dict(measured or {})
-        self.models = _control(widgets.IntSlider, "how many models", min=2, max=8, value=2)
-        self.kind = _control(
+        self.models = labelled(widgets.IntSlider, "how many models", min=2, max=8, value=2)
+        self.kind = labelled(
             widgets.Dropdown,
             "their skills are",
             options=[("similar", SIMILAR), ("distinct", DISTINCT)],
             value=DISTINCT,
         )
-        self.compressed = _control(widgets.Checkbox, "stored sparsely", value=False)
-        self.little_memory = _control(widgets.Checkbox, "little memory", value=False)
+        self.compressed = labelled(widgets.Checkbox, "stored sparsely", value=False)
+        self.little_memory = labelled(widgets.Checkbox, "little memory", value=False)
         self.answer = widgets.HTML()
         controls = [self.models, self.kind, self.compressed, self.little_memory]
         super().__init__([*controls, self.answer], **options)
@@ -54,6 +54,6 @@ class StrategyChooser(widgets.VBox):
             f"<p><b>{title}.</b> {html.escape(text)}</p>" for title, text in said.items() if text
         ]
         self.answer.value = (
-            '<div role="status" aria-live="polite">'
+            '<div role="status" aria-live="polite" style="line-height:1.5">'
             f"<pre>{html.escape(advice.recipe())}</pre>{''.join(lines)}</div>"
         )

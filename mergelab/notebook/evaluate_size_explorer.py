@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import ipywidgets as widgets
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.evaluate_plots import SIZES, suite_size_figure, suite_size_sentence
-from mergelab.notebook.stepper import _control
 
 
 class SuiteSizeExplorer(widgets.VBox):
@@ -20,15 +19,15 @@ class SuiteSizeExplorer(widgets.VBox):
 
     def __init__(self, first: float = 0.90, second: float = 0.85, **options: Any) -> None:
         rate = {"min": 0.3, "max": 0.99, "step": 0.01, "readout_format": ".2f"}
-        self.first = _control(widgets.FloatSlider, "rate of the first", value=first, **rate)
-        self.second = _control(widgets.FloatSlider, "rate of the second", value=second, **rate)
-        self.items = _control(
+        self.first = labelled(widgets.FloatSlider, "rate of the first", value=first, **rate)
+        self.second = labelled(widgets.FloatSlider, "rate of the second", value=second, **rate)
+        self.items = labelled(
             widgets.SelectionSlider, "items per suite", options=list(SIZES), value=50
         )
-        self.per_template = _control(
+        self.per_template = labelled(
             widgets.IntSlider, "items per template", min=1, max=20, value=1
         )
-        self.alike = _control(
+        self.alike = labelled(
             widgets.FloatSlider, "alike (0 to 1)", min=0.0, max=1.0, step=0.1, value=0.5
         )
         self.picture, self.sentence = widgets.HTML(), widgets.HTML()
@@ -48,5 +47,4 @@ class SuiteSizeExplorer(widgets.VBox):
         setting = {"per_template": self.per_template.value, "alike": self.alike.value}
         shown = (self.first.value, self.second.value, self.items.value)
         self.picture.value = suite_size_figure(*shown, **setting).img()
-        said = html.escape(suite_size_sentence(*shown, **setting))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+        self.sentence.value = spoken(suite_size_sentence(*shown, **setting))

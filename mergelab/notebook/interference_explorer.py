@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 from torch import Tensor
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.interference_figure import LOOKS, PATCH, View, explorer_figure, look
-from mergelab.notebook.stepper import _control
 from mergelab.notebook.ten import ten_parameters
 from mergelab.notebook.weights import Changes
 
@@ -36,13 +35,13 @@ class InterferenceExplorer(widgets.VBox):
             self.tensors.setdefault(layer, {})[matrix] = (first, second)
         self.tensors[TEN] = {"all ten": tuple(t.reshape(2, 5) for t in ten_parameters())}
         layers = list(self.tensors)
-        self.layer = _control(
+        self.layer = labelled(
             widgets.Dropdown, "layer", options=layers, value=layers[min(1, len(layers) - 1)]
         )
-        self.matrix = _control(widgets.Dropdown, "matrix", options=list(self._matrices()))
+        self.matrix = labelled(widgets.Dropdown, "matrix", options=list(self._matrices()))
         if "q_proj" in self._matrices():
             self.matrix.value = "q_proj"
-        self.share = _control(
+        self.share = labelled(
             widgets.FloatSlider,
             "changed: top",
             min=0.05,
@@ -51,10 +50,10 @@ class InterferenceExplorer(widgets.VBox):
             value=0.5,
             readout_format=".0%",
         )
-        self.row = _control(widgets.IntSlider, "row", min=1, max=PATCH, value=1)
-        self.column = _control(widgets.IntSlider, "column", min=1, max=PATCH, value=1)
-        self.method = _control(widgets.Dropdown, "merge shown", options=list(LOOKS))
-        self.seed = _control(widgets.IntSlider, "seed of DARE", min=0, max=9, value=0)
+        self.row = labelled(widgets.IntSlider, "row", min=1, max=PATCH, value=1)
+        self.column = labelled(widgets.IntSlider, "column", min=1, max=PATCH, value=1)
+        self.method = labelled(widgets.Dropdown, "merge shown", options=list(LOOKS))
+        self.seed = labelled(widgets.IntSlider, "seed of DARE", min=0, max=9, value=0)
         self.picture = widgets.HTML()
         self.sentence = widgets.HTML()
         controls = widgets.HBox(
@@ -105,7 +104,7 @@ class InterferenceExplorer(widgets.VBox):
         picture = explorer_figure(self.view(), self.method.value, entry, title)
         # One assignment replaces the image when it is whole, so nothing flickers.
         self.picture.value = picture.img()
-        self.sentence.value = f'<p role="status" aria-live="polite">{html.escape(picture.alt)}</p>'
+        self.sentence.value = spoken(picture.alt)
 
 
 def short_name(name: str) -> tuple[str, str]:

@@ -32,6 +32,8 @@ def tiles_plot(entries: int = 10, tile: int = 4, *, title: str = "") -> Picture:
         text = {"fontsize": 12, "fontweight": "bold", "color": "white" if inside else FAINT}
         if lane // tile % len(SOURCES) == 1 and inside:
             text["color"] = INK
+        if not inside:
+            text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 2}
         axis.text(lane + 0.5, 0.5, str(lane), ha="center", va="center", **text)
         axis.text(lane + 0.5, -0.25, "yes" if inside else "no", ha="center", va="center")
     for program in range(programs):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
 from mergelab.evaluation.ladder import COLUMNS, LadderRow, read_ladder
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.ladder_figure import NAMES, ladder_plot, shown_rows
-from mergelab.notebook.stepper import _control
 
 SCALES = {"default of each method": "default", "best on dev": "best"}
 
@@ -27,14 +26,14 @@ class ConflictDial(widgets.VBox):
     def __init__(self, rows: Sequence[LadderRow] | None = None, **options: Any) -> None:
         self.rows = list(read_ladder() if rows is None else rows)
         rungs = sorted({row.own_style for row in self.rows})
-        self.rung = _control(
+        self.rung = labelled(
             widgets.SelectionSlider,
             "own-style share",
             options=[(f"{rung}%", rung) for rung in rungs],
             value=rungs[0],
         )
-        self.scale = _control(widgets.Dropdown, "scale of the merge", options=SCALES)
-        self.score = _control(widgets.Dropdown, "score", options=COLUMNS, value="combined")
+        self.scale = labelled(widgets.Dropdown, "scale of the merge", options=SCALES)
+        self.score = labelled(widgets.Dropdown, "score", options=COLUMNS, value="combined")
         self.picture = widgets.HTML()
         self.sentence = widgets.HTML()
         controls = widgets.HBox(
@@ -51,8 +50,7 @@ class ConflictDial(widgets.VBox):
         picture = ladder_plot(self.rows, scale=scale, rung=rung, score=self.score.value)
         # One assignment replaces the image when it is whole, so nothing flickers.
         self.picture.value = picture.img()
-        said = html.escape(rung_sentence(self.rows, rung, scale))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+        self.sentence.value = spoken(rung_sentence(self.rows, rung, scale))
 
 
 def rung_sentence(rows: Sequence[LadderRow], rung: int, scale: str = "default") -> str:

@@ -120,7 +120,8 @@ def vote_plot(entries: Mapping[str, Mapping[str, float]]) -> Picture:
         axis.axvline(n - 0.35, color="#8C9196", linewidth=0.8, linestyle=":")
         axis.set_ylim(-limit, limit)
         axis.set_ylabel("change of the weight")
-        axis.set_title(f"{title}\nmass: +{plus:.3g} against −{minus:.3g}")
+        against = f"−{minus:.3g}" if minus else "0"
+        axis.set_title(f"{title}\nmass: +{plus:.3g} against {against}")
         axis.grid(axis="x", visible=False)
         told = ", ".join(f"{name} {signed(value)}" for name, value in changes.items())
         said.append(

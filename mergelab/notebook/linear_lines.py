@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import ipywidgets as widgets
 from torch import Tensor
 
 from mergelab.evaluation.results import Evaluation
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.linear_plots import LINEAR, SUM, draw_line
 from mergelab.notebook.picture import Picture
 from mergelab.notebook.style import FAINT, INK, new_figure, source_colour, styled
@@ -140,17 +140,13 @@ class LinearLines(widgets.VBox):
 
     def __init__(self, *lines: Line, start: float = 0.5, **options: Any) -> None:
         self.lines = {line.kind: line for line in lines}
-        style, wide = {"description_width": "9em"}, widgets.Layout(width="27em")
-        self.kind = widgets.Dropdown(
-            description="move along", options=list(self.lines), style=style, layout=wide
-        )
+        self.kind = labelled(widgets.Dropdown, "move along", options=list(self.lines))
         places = sorted(lines[0].scores)
-        self.place = widgets.SelectionSlider(
-            description=lines[0].kind,
+        self.place = labelled(
+            widgets.SelectionSlider,
+            lines[0].kind,
             options=[(f"{x:g}", x) for x in places],
             value=start if start in places else places[0],
-            style=style,
-            layout=wide,
             continuous_update=False,
         )
         self.picture, self.sentence = widgets.HTML(), widgets.HTML()
@@ -177,5 +173,4 @@ class LinearLines(widgets.VBox):
     def _redraw(self, change: Any = None) -> None:
         line, x = self.lines[self.kind.value], self.place.value
         self.picture.value = lines_figure(line, x).img()
-        said = html.escape(told(line, x))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+        self.sentence.value = spoken(told(line, x))

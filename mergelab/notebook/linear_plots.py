@@ -78,8 +78,15 @@ def plane_plot(
         (f"sum: lambda 1\n(length {2 * size:.1f})", corner, (14, -10)),
         ("base", (0, 0), (-8, -16)),
     ):
-        axis.annotate(text, spot, offset, textcoords="offset points",
-                      ha="right" if text == "base" else "left")  # fmt: skip
+        axis.annotate(
+            text,
+            spot,
+            offset,
+            textcoords="offset points",
+            ha="right" if text == "base" else "left",
+            # The dotted line runs behind the words.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+        )
     reach = max(corner)
     axis.set_xlim(min(0.0, ends[1][0]) - 0.4 * reach, 1.75 * reach)
     axis.set_ylim(-0.16 * reach, 1.22 * reach)

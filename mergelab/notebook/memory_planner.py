@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import ipywidgets as widgets
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.memory_plan import GB, MODELS, WAYS, MemoryPlan, plan_memory, plan_sentence
 from mergelab.notebook.memory_plots import memory_plot
 
@@ -21,16 +21,16 @@ class MemoryPlanner(widgets.VBox):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.model = _control(
+        self.model = labelled(
             widgets.Dropdown, "model", options=list(MODELS), value="8B (Llama-3.1-8B)"
         )
-        self.sources = _control(widgets.IntSlider, "number of sources", min=1, max=8, value=2)
-        self.kind = _control(widgets.Dropdown, "the sources are", options=list(KINDS))
-        self.way = _control(widgets.Dropdown, "merged", options=list(WAYS))
-        self.bits = _control(
+        self.sources = labelled(widgets.IntSlider, "number of sources", min=1, max=8, value=2)
+        self.kind = labelled(widgets.Dropdown, "the sources are", options=list(KINDS))
+        self.way = labelled(widgets.Dropdown, "merged", options=list(WAYS))
+        self.bits = labelled(
             widgets.Dropdown, "bits of the base", options=[("16", 16), ("8", 8), ("4", 4)], value=16
         )
-        self.limit = _control(
+        self.limit = labelled(
             widgets.IntSlider, "memory there is (GB)", min=4, max=128, step=4, value=16
         )
         self.picture = widgets.HTML()
@@ -60,14 +60,4 @@ class MemoryPlanner(widgets.VBox):
         if self.sources.value == 1:
             title = title.replace("tunes", "tune").replace("adapters", "adapter")
         self.picture.value = memory_plot({label: plan}, limit=limit, title=title).img()
-        said = html.escape(plan_sentence(plan, limit))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
-
-
-def _control(kind: Any, text: str, **settings: Any) -> Any:
-    return kind(
-        description=text,
-        style={"description_width": "11em"},
-        layout=widgets.Layout(width="28em"),
-        **settings,
-    )
+        self.sentence.value = spoken(plan_sentence(plan, limit))

@@ -47,9 +47,11 @@ def memory_plot(
             in_gb(plan.total) + (" ✗" if over else " ✓"),
             va="center",
             fontweight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            zorder=3,
         )
-    axis.axvline(limit / GB, color=CONFLICT, linestyle="--", linewidth=2)
+    # Behind the words: a small plan's words begin left of the limit and end right of it.
+    axis.axvline(limit / GB, color=CONFLICT, linestyle="--", linewidth=2, zorder=2.5)
     axis.text(limit / GB, -0.62, f" {in_gb(limit)} of memory", color=INK, va="bottom", fontsize=10)
     axis.set_yticks(range(len(plans)), list(plans))
     axis.set_ylim(len(plans) - 0.45, -0.62)

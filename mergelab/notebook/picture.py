@@ -39,7 +39,12 @@ class Picture:
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(whole, format="png", dpi=DOTS_PER_INCH)
         small = io.BytesIO()
-        reduced = Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        # Small patches of rare colours, such as the ends of a colour bar, keep their colour.
+        reduced = (
+            Image.open(whole)
+            .convert("RGB")
+            .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
         reduced.save(small, format="png", optimize=True)
         return small.getvalue()
 

@@ -103,6 +103,7 @@ def differences_plot(
                 ha="center",
                 va="bottom",
                 fontsize=10,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )
             said.append(f"{label}, {name}: {_signed(difference.estimate)}")
         axis.axvline(0, color=INK, linewidth=1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.start_models import ready, task_vector_of, weights_of
 from mergelab.notebook.tables import Table
 
@@ -31,14 +31,13 @@ class ScaleSlider(widgets.VBox):
     ) -> None:
         self.prompts = list(prompts)
         self.replies = {label: _replies(name, prompts, scales) for label, name in adapters.items()}
-        text = {"style": {"description_width": "9em"}, "layout": widgets.Layout(width="30em")}
-        self.adapter = widgets.Dropdown(description="task vector", options=list(adapters), **text)
-        self.scale = widgets.SelectionSlider(
-            description="scale",
+        self.adapter = labelled(widgets.Dropdown, "task vector", options=list(adapters))
+        self.scale = labelled(
+            widgets.SelectionSlider,
+            "scale",
             options=[(f"{scale:+.2f}".replace("-", "−"), scale) for scale in scales],
             value=1.0,
             continuous_update=False,
-            **text,
         )
         self.table = widgets.HTML()
         self.sentence = widgets.HTML()
@@ -69,9 +68,9 @@ class ScaleSlider(widgets.VBox):
             )
         ]
         columns = ["you say", "the model replies", "against the base"]
-        self.table.value = Table(columns, rows, text_columns=range(3))._repr_html_()
-        said = html.escape(self.story())
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
+        table = Table(columns, rows, text_columns=range(3))._repr_html_()
+        self.table.value = f'<div style="line-height:1.3">{table}</div>'
+        self.sentence.value = spoken(self.story())
 
 
 def _replies(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.slerp_plots import slerp_figure
 from mergelab.notebook.slerp_walk import Walk, walk_sentence
 
@@ -24,11 +24,11 @@ class SlerpCircle(widgets.VBox):
 
     def __init__(self, pairs: Mapping[str, Walk] | None = None, **options: Any) -> None:
         self.pairs = dict(pairs or {})
-        self.pair = _control(widgets.Dropdown, "vectors", options=[OWN, *self.pairs], value=OWN)
-        self.t = _control(widgets.FloatSlider, "t", min=0.0, max=1.0, step=0.05, value=0.5)
-        self.angle = _control(widgets.IntSlider, "angle (degrees)", min=0, max=180, value=90)
+        self.pair = labelled(widgets.Dropdown, "vectors", options=[OWN, *self.pairs], value=OWN)
+        self.t = labelled(widgets.FloatSlider, "t", min=0.0, max=1.0, step=0.05, value=0.5)
+        self.angle = labelled(widgets.IntSlider, "angle (degrees)", min=0, max=180, value=90)
         self.norms = [
-            _control(widgets.FloatSlider, f"norm of {name}", min=0.0, max=2.0, step=0.1, value=1.0)
+            labelled(widgets.FloatSlider, f"norm of {name}", min=0.0, max=2.0, step=0.1, value=1.0)
             for name in ("first", "second")
         ]
         self.picture = widgets.HTML()
@@ -55,14 +55,4 @@ class SlerpCircle(widgets.VBox):
             slider.layout.display = "none" if given else None
         walk = self.walk()
         self.picture.value = slerp_figure(walk).img()
-        said = html.escape(walk_sentence(walk))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
-
-
-def _control(kind: Any, text: str, **settings: Any) -> Any:
-    return kind(
-        description=text,
-        style={"description_width": "9em"},
-        layout=widgets.Layout(width="29em"),
-        **settings,
-    )
+        self.sentence.value = spoken(walk_sentence(walk))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import ipywidgets as widgets
 from torch import Tensor
 
 from mergelab.methods import trim
+from mergelab.notebook.controls import labelled, spoken
 from mergelab.notebook.steps import STEPS, Steps, follow, story
 from mergelab.notebook.steps_plot import steps_figure
 from mergelab.notebook.ten import NAMES, ten_parameters
@@ -37,12 +37,12 @@ class TiesStepper(widgets.VBox):
         self.examples = dict(examples or ten_examples())
         first = next(iter(self.examples))
         most = max(len(example.names) for example in self.examples.values())
-        self.example = _control(
+        self.example = labelled(
             widgets.Dropdown, "task vectors", options=list(self.examples), value=first
         )
-        self.step = _control(widgets.IntSlider, "step", min=1, max=len(STEPS), value=1)
-        self.entry = _control(widgets.IntSlider, "follow entry", min=1, max=10, value=1)
-        self.density = _control(
+        self.step = labelled(widgets.IntSlider, "step", min=1, max=len(STEPS), value=1)
+        self.entry = labelled(widgets.IntSlider, "follow entry", min=1, max=10, value=1)
+        self.density = labelled(
             widgets.FloatSlider,
             "density (kept)",
             min=0.1,
@@ -51,9 +51,9 @@ class TiesStepper(widgets.VBox):
             value=0.5,
             readout_format=".0%",
         )
-        self.election = _control(widgets.Dropdown, "election by", options=["mass", "count"])
+        self.election = labelled(widgets.Dropdown, "election by", options=["mass", "count"])
         self.weights = [
-            _control(widgets.FloatSlider, "weight", min=-1.0, max=2.0, step=0.1, value=1.0)
+            labelled(widgets.FloatSlider, "weight", min=-1.0, max=2.0, step=0.1, value=1.0)
             for _ in range(most)
         ]
         self.picture = widgets.HTML()
@@ -99,18 +99,7 @@ class TiesStepper(widgets.VBox):
         picture = steps_figure(steps, step, entry)
         # One assignment replaces the image when it is whole, so nothing flickers.
         self.picture.value = picture.img()
-        said = html.escape(story(steps, entry, step))
-        self.sentence.value = f'<p role="status" aria-live="polite">{said}</p>'
-
-
-def _control(kind: Any, text: str, **settings: Any) -> Any:
-    """A control with its label; each has a layout of its own, so that one can be hidden alone."""
-    return kind(
-        description=text,
-        style={"description_width": "9em"},
-        layout=widgets.Layout(width="27em"),
-        **settings,
-    )
+        self.sentence.value = spoken(story(steps, entry, step))
 
 
 def ten_examples() -> dict[str, Example]:

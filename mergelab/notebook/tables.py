@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -79,4 +80,10 @@ class Table:
         style = _CELL.format("left" if left else "right", "normal" if left else "nowrap")
         style += f";font-weight:{'bold' if scope == 'col' or strong else 'normal'}"
         named = f' scope="{scope}"' if scope else ""
-        return f'<{tag}{named} style="{style}">{html.escape(text)}</{tag}>'
+        return f'<{tag}{named} style="{style}">{_breakable(text)}</{tag}>'
+
+
+def _breakable(text: str) -> str:
+    """Escaped, with places to break in long words, which broken models like to say."""
+    pieces = re.split(r"(\S{24})(?=\S)", text)
+    return "<wbr>".join(html.escape(piece) for piece in pieces if piece)

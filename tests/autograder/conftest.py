@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_lessons import lesson_text, own_course
+from small_lessons import own_course, small_course
 
-from autograder import build
 from autograder.courses import Course
 
 
@@ -27,14 +26,7 @@ def make_course(tmp_path: Path) -> Callable[..., Course]:
 @pytest.fixture(scope="session")
 def built_course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     """A course whose lesson `90_small` holds all four exercises and a written answer, built."""
-    root = tmp_path_factory.mktemp("built")
-    course = Course(root / "course", root / "state")
-    folder = course.solutions / "90_small"
-    folder.mkdir(parents=True)
-    text = lesson_text("trim", "elect_sign", "disjoint_merge", "ties")
-    (folder / "90_small.py").write_text(text)
-    build.build(course, "90_small")
-    return course
+    return small_course(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture

@@ -61,6 +61,19 @@ def test_arguments_go_to_jupyterlab_as_they_are(course):
     assert f"--ServerApp.root_dir={course.root}" in everything
 
 
+def test_kernels_start_with_the_sentence_for_missing_names(course):
+    set_up(course)
+    startup = Path(course.environment()["IPYTHONDIR"]) / "profile_default" / "startup"
+    found = {}
+    exec((startup / "mergelab.py").read_text(), found)  # outside IPython it does nothing
+    assert set(found) == {"__builtins__"}  # and a learner's names stay a learner's
+
+
+def test_terminals_keep_the_path_that_finds_mergelab(course, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert "--ServerApp.terminado_settings=shell_command=['/bin/bash']" in command(course, [])
+
+
 def test_a_clone_without_lessons_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no lessons; run `mergelab lessons`"):
         set_up(Course(tmp_path, tmp_path / "state"))

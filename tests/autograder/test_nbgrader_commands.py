@@ -106,6 +106,7 @@ def test_the_round_trip_by_nbgraders_own_commands(shell, built_course):
     shell("fetch_feedback", lesson)
     feedback = "".join(p.read_text() for p in (shell.desk / lesson / "feedback").rglob("*.html"))
     assert "is not written yet" in feedback
+    assert "Content-Security-Policy" in feedback  # the course's own page, not nbgrader's
     assert course.root.joinpath("autograder").exists() is False
     assert sorted(p.name for p in course.root.iterdir()) == ["lessons", "solutions"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from carried import answer
 from small_lessons import SOLUTIONS, hand_in, own_course
 from typer.testing import CliRunner
 
@@ -33,8 +34,14 @@ def course(built_course: Course, tmp_path: Path, monkeypatch) -> Course:
     return course
 
 
-def imported(name: str, function) -> str:
-    return f"from {function.__module__} import {function.__name__} as {name}"
+def known(name: str, function) -> str:
+    """A cell that defines an exercise's function as one of those known for it."""
+    exercise = find(f"ties/{name}")
+    wrong = [each.function for each in exercise.misconceptions]
+    if function in wrong:
+        return answer(exercise, f"exercise.misconceptions[{wrong.index(function)}].function")
+    right = next(key for key, each in exercise.alternatives.items() if each is function)
+    return answer(exercise, f"exercise.alternatives[{right!r}]")
 
 
 def scores(submission) -> dict[str, float]:
@@ -71,7 +78,7 @@ def test_wrong_implementations_land_in_their_band_each_with_its_own_sentence(cou
         name: next(m for m in find(f"ties/{name}").misconceptions if m.name == WRONG[name][number])
         for name in NAMES
     }
-    hand_in(course, {name: imported(name, wrong.function) for name, wrong in chosen.items()})
+    hand_in(course, {name: known(name, wrong.function) for name, wrong in chosen.items()})
     found = {r.id.split("/")[-1]: r for r in submit(course, "90_small").results}
     for name, wrong in chosen.items():
         low, high = wrong.band
@@ -83,7 +90,7 @@ def test_wrong_implementations_land_in_their_band_each_with_its_own_sentence(cou
 @pytest.mark.parametrize("number", range(2))
 def test_allowed_alternatives_earn_full_marks(course, number):
     chosen = {n: list(find(f"ties/{n}").alternatives.values())[number] for n in NAMES}
-    hand_in(course, {name: imported(name, function) for name, function in chosen.items()})
+    hand_in(course, {name: known(name, function) for name, function in chosen.items()})
     found = submit(course, "90_small")
     assert found.score == found.maximum == 20
 
@@ -124,10 +131,10 @@ def test_a_learners_own_way_of_working_is_graded_fairly(course):
     found = submit(course, "90_small")
     assert scores(found) == {"trim": 4, "elect_sign": 4, "disjoint_merge": 0, "ties": 0}
     reasons = {r.id.split("/")[-1]: r.reasons for r in found.results}
-    assert reasons["ties"] == ["`ties` is not defined: its cell is missing or stops with an error."]
+    assert reasons["ties"] == ["`ties` is not defined: its cell is missing, or names it otherwise."]
     assert found.notes == [
         "the cell trim is there twice; the first one counts",
-        "the cell ties is missing and counts 0",
+        "the cell ties is missing; it counts only what other cells define",
     ]
 
 
@@ -162,15 +169,24 @@ def test_the_command_prints_a_table_and_where_the_feedback_is(course):
     assert shown.exit_code == 0
     assert "90_small: 4 of 20 points" in shown.output
     assert "✓ trim" in shown.output
-    assert "stock mode" in shown.output
+    assert "stock mode" not in shown.output
     plain = CliRunner().invoke(app, ["90_small", "--json"])
     data = json.loads(plain.stdout)
-    assert (data["score"], data["maximum"], data["mode"]) == (4, 20, "stock")
+    assert (data["score"], data["maximum"], data["mode"]) == (4, 20, "trusted")
     assert [e["score"] for e in data["exercises"]] == [4, 0, 0, 0]
     assert data["exercises"][1]["parts"][0]["reason"].startswith("`elect_sign` is not written yet")
     assert data["written"] == [{"id": "why_sign_election", "maximum": 5, "answered": False}]
     feedback = Path(data["feedback"]).read_text()
-    assert "raise NotImplementedError" in feedback
+    assert "<code>elect_sign</code> is not written yet" in feedback
+
+
+def test_without_a_sandbox_ones_own_work_is_graded_in_stock_mode_and_said_so(course, monkeypatch):
+    why = "bubblewrap is not installed"
+    monkeypatch.setattr("autograder.sandbox.host.unavailable", lambda: why)
+    hand_in(course, {"trim": SOLUTIONS["trim"].strip()})
+    found = submit(course, "90_small")
+    assert (found.mode, found.why_stock) == ("stock", "bubblewrap is not installed")
+    assert scores(found) == {"trim": 4, "elect_sign": 0, "disjoint_merge": 0, "ties": 0}
 
 
 UNREADABLE = {

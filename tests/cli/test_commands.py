@@ -76,7 +76,16 @@ def test_notes_are_printed(run_cli, tiny, tmp_path):
 def test_inspect_prints_shares_cosines_norms_and_the_advice(run_cli, tiny):
     status, printed, errors = run_cli("inspect", *(tiny.root / name for name in MODELS))
     assert (status, errors) == (0, "")
-    for word in ("none", "opposite", "cosine", "layer 1", "total", "Try first:", "Why:"):
+    for word in (
+        "none",
+        "opposite",
+        "cosine",
+        "layer 1",
+        "total",
+        "Try first:",
+        "Why:",
+        "Take care:",
+    ):
         assert word in printed
 
 

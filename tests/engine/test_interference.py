@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import weights
 
+from mergelab.advice import doubt
 from mergelab.errors import UserError
 from mergelab.interference import advise, inspect_models, overlap_of
 
@@ -110,7 +111,7 @@ def overlap(*rows):
     [
         (([1.0, 2.0, 3.0], [1.1, 2.0, 2.9]), "slerp", "two similar models"),
         (([1.0, 0.1, 0.0], [0.0, 0.2, 1.0]), "ties", "two distinct models"),
-        (([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]), "ties", "3 models"),
+        (([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]), "ties", "3 distinct models"),
         (([1.0, 0.0], [0.0, 10.0]), "ties", "10.0 times"),
         (([1.0, 0.0], [0.0, 0.0]), "no merge", "changes nothing"),
     ],
@@ -119,3 +120,11 @@ def test_the_advice_names_a_strategy_and_why(rows, strategy, reason):
     advice, why = advise(overlap(*rows))
     assert advice.startswith(strategy)
     assert reason in why
+
+
+def test_the_doubt_holds_opposite_signs_against_chance_and_names_the_measured_table():
+    """Of unrelated signs, .1 plus and .1 minus for each of two: 2 * .1 * .1 meet in opposition."""
+    said = doubt(overlap([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]), top=0.2)
+    assert "0.0% of the entries are changed in opposite directions" in said
+    assert "would show 2.0%" in said
+    assert "data/tables/ladder.csv" in said

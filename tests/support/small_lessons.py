@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from autograder import build
 from autograder.courses import Course
 from autograder.exercise import find
 
@@ -128,6 +129,17 @@ def lesson_text(*names: str, extra: str = "", written: bool = True) -> str:
     """A whole lesson with these exercises."""
     parts = [HEADER, *map(exercise_text, names), extra, WRITTEN if written else ""]
     return "\n".join(parts)
+
+
+def small_course(root: Path) -> Course:
+    """A course whose lesson `90_small` holds all four exercises and a written answer, built."""
+    course = Course(root / "course", root / "state")
+    folder = course.solutions / "90_small"
+    folder.mkdir(parents=True)
+    text = lesson_text("trim", "elect_sign", "disjoint_merge", "ties")
+    (folder / "90_small.py").write_text(text)
+    build.build(course, "90_small")
+    return course
 
 
 def own_course(root: Path, lessons_of: Path, state: Path) -> Course:
