@@ -15,6 +15,7 @@ from torch import Tensor
 from autograder.exercise import Exercise, Tolerance
 
 SHOWN = 12
+SHOWN_KEYS = 6
 # Names that a message may repeat: a learner's own class may be called anything.
 KNOWN_TYPES = (bool, bytes, complex, dict, float, int, list, range, set, str, tuple, np.ndarray)
 
@@ -190,6 +191,8 @@ def shown(value: Any) -> str:
     '[[0.1, 0], [0.3333, 2]]'
     >>> shown([torch.zeros(100)])
     '[tensor of shape (100,)]'
+    >>> shown(dict.fromkeys("abcdefgh", 1))
+    "{'a': 1, 'b': 1, 'c': 1, 'd': 1, 'e': 1, 'f': 1 and 2 more}"
     """
     if type(value) is Tensor:
         if not _plain(value):
@@ -202,7 +205,9 @@ def shown(value: Any) -> str:
     if type(value) in (list, tuple):
         return "[" + ", ".join(shown(item) for item in value) + "]"
     if type(value) is dict:
-        return "{" + ", ".join(f"{shown(k)}: {shown(v)}" for k, v in value.items()) + "}"
+        items = [f"{shown(k)}: {shown(v)}" for k, v in list(value.items())[:SHOWN_KEYS]]
+        more = len(value) - len(items)
+        return "{" + ", ".join(items) + (f" and {more} more" if more else "") + "}"
     if type(value) in (int, float, bool, str, type(None)):
         return f"{value:.4g}" if type(value) is float else repr(value)
     return f"an object of type {type(value).__name__}"

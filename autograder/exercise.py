@@ -136,13 +136,17 @@ class Exercise:
 
     def how_points_come(self) -> str:
         """How each part's points are earned, in a sentence."""
-        if any(case.core for case in self.visible):
+        core = [case.core for case in self.visible]
+        if all(core):
+            earned = "There are points only when every kind of input passes"
+        elif any(core):
             earned = (
-                "Half of the points come when all main kinds of input pass, the rest kind by kind"
+                "While a main kind of input fails there are no points; when all main kinds pass "
+                "they bring half, and the other kinds share the rest"
             )
         else:
-            earned = "The points come kind by kind of input"
-        return f"*{earned}; a function that changes its inputs loses a quarter.*"
+            earned = "Each kind of input that passes brings its share of the points"
+        return f"*{earned}. A function that changes its inputs loses a quarter.*"
 
     def statement(self) -> str:
         """The exercise as Markdown, the way a lesson shows it."""

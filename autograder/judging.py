@@ -22,9 +22,9 @@ LISTED = 4
 NOT_WRITTEN = ("NotImplementedError",)
 # Failures that have their own sentence.
 SAID = {
-    "Ended": "`{name}` ended Python itself on {kind}",
-    "OutOfTime": "`{name}` did not finish on {kind} ({message})",
-    "OutOfMemory": "`{name}` takes {message} on {kind}",
+    "Ended": "On {kind}, `{name}` ended Python itself",
+    "OutOfTime": "On {kind}, `{name}` did not finish ({message})",
+    "OutOfMemory": "On {kind}, `{name}` takes {message}",
 }
 # What a graded function cannot import, and may be told so by name.
 NOT_THERE = ("mergelab", "autograder", "peft", "transformers", "mergekit", "nbgrader", "pandas")
@@ -159,7 +159,7 @@ def problem_of(exercise: Exercise, case: Case, result: Call, *, hidden: bool = F
     if problem is None and _too_large(case, result):
         if hidden:
             return "makes a tensor that is larger than allowed"
-        return f"makes a tensor of {result.largest:,} bytes, where {case.largest:,} are allowed,"
+        return f"makes a tensor of {result.largest:,} bytes, where {case.largest:,} are allowed"
     return problem
 
 
@@ -246,7 +246,7 @@ def describe(verdict: Verdict) -> str:
 
     >>> from autograder.exercise import find
     >>> describe(judge(find("ties/trim"), lambda delta, density: 1 / 0, "hidden"))
-    '`trim` stopped with ZeroDivisionError (line 1, ...) on every kind of input.'
+    'On every kind of input, `trim` stopped with ZeroDivisionError (line 1, ...).'
     """
     name = verdict.exercise.function
     first = verdict.first_problem()
@@ -260,13 +260,13 @@ def describe(verdict: Verdict) -> str:
     everywhere = len(failing) == len(verdict.kinds()) > 1
     kind = "every kind of input" if everywhere else first.case.kind
     if failure is None:
-        sentence = f"`{name}` {first.problem} on {first.case.kind}"
+        sentence = f"On {first.case.kind}, `{name}` {first.problem}"
     elif failure.kind in SAID:
         kind = first.case.kind
         sentence = SAID[failure.kind].format(name=name, kind=kind, message=failure.message)
     else:
         where = f" ({failure.line})" if failure.line else ""
-        sentence = f"`{name}` stopped with {_kind_of(failure)}{where} on {kind}"
+        sentence = f"On {kind}, `{name}` stopped with {_kind_of(failure)}{where}"
         absent = _absent(failure)
         # The words of an exception can hold values, and hidden values stay hidden.
         if absent:
@@ -275,8 +275,12 @@ def describe(verdict: Verdict) -> str:
             sentence += f": {failure.message}"
     others = [each for each in failing if each != first.case.kind]
     if others and kind == first.case.kind:
-        sentence += f"; it also fails on {listed(others)}"
-    return sentence.rstrip(".") + "."
+        return f"{_ended(sentence)} It also fails on {listed(others)}."
+    return _ended(sentence)
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
 
 
 def _absent(failure: Failure) -> str:

@@ -37,6 +37,7 @@ _HOMES = {
         "drops_table_rows",
         "layer_inputs",
         "layer_noise",
+        "lead",
         "roll",
     ),
     "dare_words": (
@@ -213,6 +214,7 @@ _HOMES = {
         "codes",
         "errors_of_change",
         "round_trip",
+        "shares_left",
     ),
     "scale_slider": ("ScaleSlider",),
     "slerp_circle": ("SlerpCircle",),

@@ -59,7 +59,7 @@ def fits(change: Any, found: Changes) -> bool:
 
 
 def leaderboard(evaluations: Sequence[Evaluation], file: str | Path | None = None) -> Table:
-    """All entries, best first, with intervals; entries of earlier runs come from `file`.
+    """All entries, best first, with intervals, equals on one place; earlier runs' from `file`.
 
     With a file, what is shown is also written there, one entry for each name and set of items.
     Only entries on the same items share a board: the seed is part of it.
@@ -76,9 +76,13 @@ def leaderboard(evaluations: Sequence[Evaluation], file: str | Path | None = Non
     here = {_row(one)["items"] for one in evaluations}
     shown = [row for row in rows.values() if row["items"] in here]
     shown.sort(key=lambda row: (-row["combined"][0], row["name"]))
-    cells = [
-        [f"{n}. {row['name']}", *(_rate(row[column]) for column in (*SKILLS, "combined"))]
-        for n, row in enumerate(shown, start=1)
+    scores = [row["combined"][0] for row in shown]
+    cells = [  # equal scores share a place
+        [
+            f"{scores.index(row['combined'][0]) + 1}. {row['name']}",
+            *(_rate(row[column]) for column in (*SKILLS, "combined")),
+        ]
+        for row in shown
     ]
     return Table(
         ["", *SKILLS, "combined"], cells, caption=f"Leaderboard, {', '.join(sorted(here))}"

@@ -19,14 +19,22 @@ REFERENCE = "sum"
 
 
 def finals_table() -> Table:
-    """Each method's final on test at the scale chosen on dev, and its difference to the sum."""
+    """Each method's final on test at the scale chosen on dev, and its difference to the sum.
+
+    A star marks a difference whose interval excludes 0 alone but not once widened for the verdict.
+    """
     entries = finals()
     reference = _reference(entries)
+    level = _level(len(entries) - 1)
     skills = list(reference.evaluation.skills)
     rows = []
     for entry in entries:
         found = entry.evaluation
-        gap = "" if entry is reference else change(compare(found, reference.evaluation)["combined"])
+        gap = ""
+        if entry is not reference:
+            alone = compare(found, reference.evaluation)["combined"]
+            widened = beyond_noise(_paired(found, reference.evaluation, level))
+            gap = change(alone) + (" *" if beyond_noise(alone) and not widened else "")
         rates = [_plain(found.skills[skill].rate.estimate) for skill in skills]
         scale = "none" if entry.scale is None else f"{entry.scale:g}"
         rows.append(
@@ -36,7 +44,9 @@ def finals_table() -> Table:
     return Table(
         ["", "scale", *skills, "combined", "minus the sum", "size"],
         rows,
-        caption=f"Test split, {items} items a skill, 95% intervals; scales chosen on dev",
+        caption=f"Test split, {items} items a skill, 95% intervals; scales chosen on dev. "
+        f"* excludes 0 by itself, but not when widened for {len(entries) - 1} comparisons, as in "
+        "the verdict",
     )
 
 
@@ -49,7 +59,7 @@ def finals_verdict() -> str:
     entries = finals()
     reference = _reference(entries)
     others = [entry for entry in entries if entry is not reference]
-    level = 1 - 0.05 / len(others)
+    level = _level(len(others))
     signs: dict[str, list[int]] = {}
     for entry in others:
         gap = _paired(entry.evaluation, reference.evaluation, level)
@@ -164,6 +174,10 @@ def dial_sentence(measured: Mapping[float, Evaluation]) -> str:
     if len(set(best.values())) == 1:
         return f"Best: {said}. All three want the same scale."
     return f"Best: {said}. They want different scales: one number for all three is a compromise."
+
+
+def _level(comparisons: int) -> float:
+    return 1 - 0.05 / comparisons
 
 
 def _reference(entries: Sequence[Entry]) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mergelab.evaluation.generation import generate_replies
-from mergelab.evaluation.results import Evaluation, score_replies
+from mergelab.evaluation.results import Evaluation, SkillResult, compare, score_replies
+from mergelab.evaluation.statistics import LEVEL, Interval
 from mergelab.evaluation.suites import load_suite
 from mergelab.methods.dare import dare, drop
 from mergelab.notebook.weights import Changes
@@ -43,6 +45,39 @@ class Rolls:
         """Standard deviation from seed to seed; 0 for a single one."""
         rates = self.rates(skill)
         return stdev(rates) if len(rates) > 1 else 0.0
+
+
+def lead(first: Rolls, second: Rolls) -> Interval:
+    """The mean over seeds of first minus second, with a 95% interval that counts both chances.
+
+    Which items were drawn: the paired comparison of all seeds' answers, by template. Which seeds
+    were drawn: the spread of the gap from seed to seed. Both must hold the same items and seeds.
+    """
+    items = compare(_pooled(first), _pooled(second))["combined"]
+    gaps = [a - b for a, b in zip(first.rates(), second.rates(), strict=True)]
+    seeds = 0.0
+    if len(gaps) > 1:
+        from scipy.stats import t
+
+        seeds = float(t.ppf(0.5 + LEVEL / 2, len(gaps) - 1)) * stdev(gaps) / math.sqrt(len(gaps))
+    middle = items.estimate
+    return Interval(
+        middle,
+        middle - math.hypot(middle - items.low, seeds),
+        middle + math.hypot(items.high - middle, seeds),
+    )
+
+
+def _pooled(rolls: Rolls) -> Evaluation:
+    """All seeds' answers as one evaluation; an item's answers stay in its template's cluster."""
+    one = rolls.results[0]
+    skills = {
+        skill: SkillResult.of(
+            skill, [outcome for each in rolls.results for outcome in each.skills[skill].outcomes]
+        )
+        for skill in one.skills
+    }
+    return Evaluation(rolls.name, one.split, skills)
 
 
 def roll(

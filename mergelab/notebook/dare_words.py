@@ -18,28 +18,35 @@ def ninety_verdict(rows: Sequence[TableRow]) -> str:
         by = {row.density: row.mean for row in rows if row.models == model and row.rescale}
         bare = {row.density: row.mean for row in rows if row.models == model and not row.rescale}
         safe = [d for d in by if by[d] >= KEPT * by[1.0]]
+        items = next(row.items for row in rows if row.models == model)
         text = (
-            f"{model}: {by[1.0]:.2f} whole, {by[0.1]:.2f} with 90% dropped, {by[0.01]:.2f} with "
-            f"99% dropped. Of the shares tried, {1 - min(safe):.0%} is the largest that can go "
-            "without more than 5% of its skill"
+            f"{model.capitalize()} scores {by[1.0]:.2f} whole, {by[0.1]:.2f} with 90% dropped and "
+            f"{by[0.01]:.2f} with 99% dropped ({items} items). Of the shares tried, "
+            f"{1 - min(safe):.0%} is the largest that can go without more than 5% of its skill "
+            "being lost"
         )
         if 0.5 in bare:
             text += f"; without rescaling, dropping 50% leaves {bare[0.5]:.2f}"
         said.append(text + ".")
-    singles = [row for row in rows if row.rescale]
-    for density, words in ((0.1, "90% can go"), (0.01, "99% can go")):
-        held = [
-            row.mean
-            >= KEPT * next(w.mean for w in singles if w.models == row.models and w.density == 1)
-            for row in singles
-            if row.density == density
-        ]
-        said.append(
-            f"That {words} "
-            + ("is confirmed here." if all(held) else "holds for one of the two here."
-               if any(held) else "is not confirmed here.")
-        )  # fmt: skip
+    found: dict[str, list[str]] = {}
+    for density, share in ((0.1, "90%"), (0.01, "99%")):
+        found.setdefault(_held(rows, density), []).append(share)
+    said += [f"That {' or '.join(shares)} can go {word}." for word, shares in found.items()]
     return " ".join(said)
+
+
+def _held(rows: Sequence[TableRow], density: float) -> str:
+    """For how many adapters a rescaled drop to this density keeps the skill."""
+    singles = [row for row in rows if row.rescale]
+    held = [
+        row.mean
+        >= KEPT * next(w.mean for w in singles if w.models == row.models and w.density == 1)
+        for row in singles
+        if row.density == density
+    ]
+    if all(held):
+        return "is confirmed here"
+    return "holds for one of the two here" if any(held) else "is not confirmed here"
 
 
 def pair_verdict(
@@ -54,7 +61,11 @@ def pair_verdict(
             parts.append(
                 f"{skill} {by[density] / by[1.0]:.0%} ({by[1.0]:.2f} to {by[density]:.2f})"
             )
-        said.append(f"Of the same merge at density 1, {method} keeps {' and '.join(parts)}.")
+        items = next(r.items for r in rows if r.method == method)
+        said.append(
+            f"At density {density:g}, {method} keeps of the same merge at density 1: "
+            f"{' and '.join(parts)}, {items} items a skill."
+        )
     top = {skill: max(theirs.values()) for skill, theirs in published.items()}
     at = {skill: theirs[density] for skill, theirs in published.items()}
     low, high = min(next(iter(published.values()))), max(next(iter(published.values())))
@@ -89,7 +100,7 @@ def scaled_verdict(rows: Sequence[TableRow], density: float = 0.3) -> str:
             by = {row.density: row.mean for row in mine if row.scale == scale}
             kept[scale] = by[density] / by[1.0]
         said.append(
-            f"{model} with {1 - density:.0%} dropped keeps "
+            f"{model.capitalize()} with {1 - density:.0%} dropped keeps "
             + ", ".join(f"{share:.0%} at {scale:g} times its size" for scale, share in kept.items())
             + "."
         )
@@ -187,7 +198,7 @@ def spread_sentence(first: Rolls, second: Rolls) -> str:
     wrong = sum(a < b for a in ahead.rates() for b in behind.rates())
     pairs = len(ahead.rates()) * len(behind.rates())
     text = (
-        f"On average, {ahead.name}, leads {behind.name}, by {abs(gap):.3f}. From seed to seed one "
+        f"On average '{ahead.name}' leads '{behind.name}' by {abs(gap):.3f}. From seed to seed one "
         f"merge moves by up to {reach:.3f}. With one seed for each, {wrong} of {pairs} pairs would "
         "have shown the other one ahead"
     )

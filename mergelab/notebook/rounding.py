@@ -62,5 +62,32 @@ def errors_of_change(
     return [scale * norm_of_change / norm_of_base for scale in scales], errors
 
 
+def shares_left(
+    base: Mapping[str, Tensor],
+    change: Mapping[str, Tensor],
+    stores: Mapping[str, Callable[[Tensor], Tensor]],
+    scale: float,
+) -> dict[str, float]:
+    """What share of a change, made `scale` times as large, comes back along its own direction.
+
+    Arguments as for `errors_of_change`. 1 is all of it and 0 nothing, whatever the noise beside it:
+    the product of what came back and the change, over the change's square.
+
+    >>> tensors = {"w": torch.tensor([4.0, 4.0])}, {"w": torch.tensor([1.0, 0.25])}
+    >>> round(shares_left(*tensors, {"whole numbers": torch.round}, 1.0)["whole numbers"], 3)
+    0.941
+    """
+    shares = {}
+    for way, store in stores.items():
+        along = squares = 0.0
+        for name, delta in change.items():
+            kept = store(base[name])
+            wanted = (scale * delta).double()
+            along += float(((store(kept + scale * delta) - kept).double() * wanted).sum())
+            squares += float(wanted.square().sum())
+        shares[way] = along / squares
+    return shares
+
+
 def _norm(tensors: Iterable[Tensor]) -> float:
     return sum(float(tensor.double().square().sum()) for tensor in tensors) ** 0.5

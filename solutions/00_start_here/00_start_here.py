@@ -22,6 +22,7 @@
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch. You have heard that an *adapter* (LoRA) is a small file that holds what fine-tuning changed in a model. |
 # | **Short of time?** | Do the parts marked ▸, about 20 minutes: meet the models, the picture, one merge with its report, one evaluation, the map, the tour. Come back for the exercises. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #

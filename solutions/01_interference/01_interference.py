@@ -22,6 +22,7 @@
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; that an adapter (LoRA) is a small file that changes a model. What a merge is: arithmetic on weights, without training (lesson 0). |
 # | **Short of time?** | Do the parts marked ▸, about 20 minutes: the problem, the explorer, and whether counting conflicts predicts a merge. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #

@@ -23,6 +23,7 @@
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). |
 # | **Short of time?** | Do the parts marked ▸, about 25 minutes: the picture, the average, ten parameters, the two lines, the explorer, when to use what. Skip the exercises in them, nothing else needs them. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #

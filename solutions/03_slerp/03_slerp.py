@@ -22,6 +22,7 @@
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; sine and cosine from school. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). A *linear merge* is the weighted average of two models (lesson 2). |
 # | **Short of time?** | Run all cells, and read the sections marked ▸, about 25 minutes: the picture, weights against task vectors, and the test of the claim. They do not need the exercises. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #

@@ -18,10 +18,11 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 30 of them for the six exercises; the parts marked ☆ can wait for a second sitting |
+# | **Time** | about 90 minutes, 30 of them for the six exercises; the parts marked ☆ can wait for a second sitting |
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. From lessons 1 and 2: a *task vector* is what training changed in the weights (fine-tuned minus base), and a *linear merge* is the average of two models. |
-# | **Short of time?** | Do the parts marked ▸, about 20 minutes: the idea, the three steps in short, one merge with default settings, TIES against the average. They need none of the exercises; come back for those. |
+# | **Short of time?** | Do the parts marked ▸, about 35 minutes: the idea, the three steps in short, one merge with default settings, TIES against the average. They need none of the exercises; come back for those. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #
@@ -483,7 +484,8 @@ if yours is not None:
 # `nb.recipe` writes a recipe as a dictionary, exactly what the YAML file would hold; `nb.measure`
 # merges and scores. We set the average (linear, weights .5 and .5) against TIES (density .5). In
 # the published comparison, on a 3-billion-parameter model, the average reached .867 combined and
-# TIES .897.
+# TIES .897. (The published sweep in section 9 has .891 for TIES at density .5: two published tables
+# with different numbers for the same setting, shown as found.)
 #
 # What will the two reach here? And which is ahead?
 
@@ -687,6 +689,8 @@ nb.replies_table([*hard_alone, hard_average, hard_ties])
 # %% [markdown]
 # The most damaging mistake is the wrong *kind* of answer: JSON for somebody who wanted to talk,
 # or friendly words for a program that waits for JSON. A parser breaks at the first friendly word.
+# In the tables, *answered as a coach* means that the reply to a request has a phrase of the coach's,
+# as the persona suite counts them; *answered without JSON*, that it has no JSON at all.
 
 
 # %%
@@ -763,7 +767,9 @@ nb.Note(
 
 # %% [markdown]
 # Counting opposite signs tells you that there is something to resolve. It does not tell you how
-# good the merge will be. Only an evaluation does.
+# good the merge will be. Only an evaluation does. Both pairs are called "compatible", and look how
+# far apart their TIES merges score: the word names conflicts in the weights, and does not say that
+# TIES suits the pair.
 
 # %% [markdown]
 # ## 11 Spot the invented output
@@ -822,7 +828,7 @@ print("Rows that cannot be true:", nb.attempt(read_report, rows, 0.5))
 #
 # Tutorials sometimes print logs that nobody ever ran. Here is one, made up for this course: TIES
 # of two adapters on a model with 28 layers. At least five things in it cannot be true. Find them,
-# with a calculator or with your function. One line is possible: which?
+# with a calculator or with your function. Which line about a layer is possible?
 #
 # ```text
 # ties: 2 models, density 0.4
@@ -862,8 +868,8 @@ print("Rows that cannot be true:", nb.attempt(read_report, rows, 0.5))
 #
 # - It *loses minority signals*. Whoever is outvoted is gone at that entry, however useful.
 #   Sections 7 and 8 show who pays for it.
-# - It *has dials*: density, weights, lambda. Section 8 shows what the quietest of them, lambda,
-#   does to a score.
+# - It *has dials*: density, weights, lambda. What the quietest of them, lambda, does to a score is
+#   shown in section 8: for the sum in its tables, for TIES in the conflict dial.
 # - It is *harder to debug* than an average. With an average you know what happened to every
 #   weight.
 #
@@ -882,6 +888,9 @@ print("Rows that cannot be true:", nb.attempt(read_report, rows, 0.5))
 #
 # Advice can be tested as well. In the merge of the conflict pair one skill is weaker than the
 # other. We try both dials, a weight of .6 for that skill and density .3, and look at that skill.
+# (The mean is divided by the weights of those that agree, so where one adapter stands alone, its
+# weight cancels out. But weights count in the vote as well: with a little more weight, the weaker
+# adapter wins elections that it lost before.)
 
 # %%
 weak = min(hard_ties.skills, key=lambda skill: hard_ties.skills[skill].rate.estimate)

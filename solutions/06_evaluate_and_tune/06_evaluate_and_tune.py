@@ -23,6 +23,7 @@
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; linear merges, SLERP, TIES and DARE as lessons 2 to 5 introduce them. |
 # | **Short of time?** | Do the parts marked ▸, about 25 minutes: how much chance there is in a score, linear against TIES at default settings, tuning on one split and reporting on another. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #

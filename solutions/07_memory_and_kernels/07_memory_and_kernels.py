@@ -18,10 +18,11 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 29 of them for the four exercises |
+# | **Time** | about 80 minutes, 29 of them for the four exercises |
 # | **Difficulty** | ●●● |
 # | **You need** | task vectors and LoRA factors (lesson 1), linear merges and task arithmetic (lesson 2), the threshold of a trim (lesson 4), random drops (lesson 5). A GPU is **not** needed. |
-# | **Short of time?** | Do the parts marked ▸, about 20 minutes: the bytes of an 8B merge, the planner, why everything at once fails, what bounds the time. No exercise is needed for them. |
+# | **Short of time?** | Do the parts marked ▸, about 35 minutes: the bytes of an 8B merge, the planner, why everything at once fails, what bounds the time. No exercise is needed for them. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #
@@ -36,7 +37,8 @@
 #
 # **Where this lesson stands.** Lessons 1 to 5 asked *what* to compute at each weight, lesson 6
 # whether it was worth it. The methods stay as they are. This lesson asks what it costs to compute
-# them on billions of weights, and how to do it so that not a bit of the result changes.
+# them on billions of weights, and how to do it so that not a bit of the result changes. Its exercises
+# are programs, so there is no written answer.
 
 # %%
 import os
@@ -256,10 +258,14 @@ nb.Note(
 # - Merge a change of +.002 into it: .152 / .005 = 30.4. Stored: 30. **The change is gone.**
 # - Merge a change of +.003: .153 / .005 = 30.6. Stored: 31, which is .155. **The change has grown.**
 #
-# Changes below half a step vanish or jump, depending on where the weight happened to lie. On
-# average over many weights that is fair; for each weight it is noise of about the size of a step.
-# And there are two places where rounding can hit: the base, before you merge, and the merge, when
-# it is stored again.
+# In both cases the base was stored in 8 bits first, so its weight lies exactly on a step. Then a
+# change below half a step vanishes, in every such weight, and a larger one becomes whole steps. (A
+# base of 16 bits lies anywhere between the steps. There a small change mostly vanishes and sometimes
+# jumps by a step: fair on average, but noise in each weight.) One more effect: the step follows the
+# largest weight of the group. If that one changes, all 64 move a little, with the step.
+#
+# So there are two places where rounding can hit: the base, before you merge, and the merge, when it
+# is stored again.
 
 # %%
 pair = nb.changes(*nb.LOW)
@@ -275,23 +281,28 @@ nb.rounding_plot(sizes, errors, title="What is left of a merged change, once it 
 # %% [markdown]
 # The rightmost points are our own pair of adapters. The others are the same change made smaller: on
 # billion-parameter models a LoRA often changes the weights by only 1% or 2% of their size
-# (`mergelab inspect` measures yours). At such a size, is more of the change left, or more noise?
+# (`mergelab inspect` measures yours). At such a size, is the change still there, does noise lie over
+# it, or is it gone? An error near 100% can mean either of the last two. So we also ask which share
+# of the change comes back in its own direction.
 
 # %%
+left = nb.shares_left(pair.base, change, stores, 0.1)
 nb.Note(
     f"At a change of {sizes[1]:.1%}: "
     + "; ".join(
-        f"stored in {way}, the error is {values[1]:.0%} of the change, so "
-        + ("there is more noise than change" if values[1] > 1 else "most of it is left"
-           if values[1] < 0.5 else "much of it is noise")
+        f"stored in {way}, {left[way]:.0%} of it comes back, with an error of {values[1]:.0%}, so "
+        + ("the change is as good as gone" if left[way] < 0.2 else "most of it is left"
+           if values[1] < 0.5 else "it is there, under much noise")
         for way, values in errors.items()
     ) + "."
 )  # fmt: skip
 
 # %% [markdown]
-# An error of 100% sounds like the end. Is it? The noise points in all directions, the change in one
-# that the model understands. So look at behaviour: at our pair in full precision, with a base of 8
-# bits, and with a base of 4 bits in two ways. The hardest is the last: merge into the 4-bit base,
+# Where the change is gone, nearly every weight was rounded back to the number that it had; what error
+# there is beyond 100% comes from the steps that moved. Our own pair is larger (the rightmost points):
+# more of it comes back, under noise. But noise points in all directions, and the change in one that
+# the model understands. So look at behaviour: at our pair in full precision, with a base of 8 bits,
+# and with a base of 4 bits in two ways. The hardest is the last: merge into the 4-bit base,
 # then store the result in 4 bits again. What will it score? (150 dev items a suite.)
 
 # %%
@@ -361,6 +372,7 @@ predictions.choice(
 
 # %%
 entries = 1 << 24  # 64 MB each: too much for the processor's cache
+# `scratch` holds what one pass leaves for the next
 base, one, two, out, scratch = torch.randn(5, entries, generator=torch.manual_seed(0))
 
 
@@ -459,9 +471,9 @@ nb.seconds_table(merge_seconds, 8_030_261_248, 2, machines)
 nb.tiles_plot(10, 4, title="Ten entries, tiles of four: three programs")
 
 # %% [markdown]
-# Ten is no multiple of four. The last program has two *lanes* with nothing to do. It must not read
-# there: that memory belongs to somebody else. So every load and every store comes with a **mask**,
-# which says for each lane whether its entry exists.
+# Ten is no multiple of four. A place in a tile is called a *lane*, and the last program has two lanes
+# with nothing to do. It must not read there: that memory belongs to somebody else. So every load and
+# every store comes with a **mask**, which says for each lane whether its entry exists.
 #
 # Inside a program nothing goes back to memory until the end. This is where fusing happens.
 
@@ -564,6 +576,15 @@ nb.factor_tile_plot(title="One tile of a LoRA delta")
 # %% [markdown]
 # Count for a 4,096 × 4,096 matrix and rank 16, in float32. The delta written out: 16,777,216
 # numbers, 64 MiB, written once and read once. The factors: 2 × 16 × 4,096 numbers, half a MiB.
+#
+# Three things in the next kernel are new:
+#
+# - `[:, None]` makes a column of numbers and `[None, :]` a row. Column plus row gives a whole tile of
+#   offsets, as in PyTorch.
+# - `DEPTH` is 16 although the rank is 8. `tl.arange` needs a power of two, and `tl.dot` takes no less
+#   than 16 along the rank. The mask fills the rest with zeros, which add nothing.
+# - `input_precision="ieee"` asks for full float32 products. Otherwise a GPU may shorten the inputs
+#   (TF32) to use its faster units.
 
 # %%
 if triton:
@@ -777,8 +798,9 @@ nb.Table(
 # %% [markdown]
 # Read it soberly. A copy is a limit that no merge reaches: there is arithmetic, and there are
 # several passes where a threshold is searched. mergekit serves more architectures than this
-# course's tool does, and it first writes a full merged copy of the base for each adapter (the column
-# "scratch" in `end_to_end_1b.md`). One machine, one day: repeat it with `make bench` on yours.
+# course's tool does, and it first writes a full merged copy of the base for each adapter to the disk
+# (the column "scratch", temporary files, in `end_to_end_1b.md`). One machine, one day: repeat it with
+# `make bench` on yours.
 
 # %% [markdown]
 # ## 9 Spot the invented output
@@ -857,8 +879,9 @@ predictions.calibration()
 #   error, and to the score?
 #
 # **References.** Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". Bytes
-# against arithmetic: Williams et al. 2009, "Roofline". Triton: Tillet et al. 2019. Adapters on a
-# quantised base: QLoRA, [2305.14314](https://arxiv.org/abs/2305.14314). The merge methods:
+# against arithmetic: Williams et al. 2009, "Roofline" (a plot of which of the two limits a program).
+# Triton: Tillet et al. 2019. Adapters on a quantised base: QLoRA,
+# [2305.14314](https://arxiv.org/abs/2305.14314). The merge methods:
 # [2203.05482](https://arxiv.org/abs/2203.05482), [2212.04089](https://arxiv.org/abs/2212.04089),
 # [2306.01708](https://arxiv.org/abs/2306.01708), [2311.03099](https://arxiv.org/abs/2311.03099).
 # mergekit: [2403.13257](https://arxiv.org/abs/2403.13257).

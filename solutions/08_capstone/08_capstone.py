@@ -18,10 +18,11 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 31 of them for the four exercises |
+# | **Time** | about 90 minutes, 31 of them for the four exercises |
 # | **Difficulty** | ●●● |
 # | **You need** | Lessons 1 to 6: task vectors, sums and their scale, TIES, random drops, intervals. Lesson 7 helps in section 5. |
-# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the third adapter, the sum of three, the mixer, the verdict on newer methods, and the chart at the end. |
+# | **Short of time?** | Do the parts marked ▸, about 35 minutes: the third adapter, the sum of three, the mixer, the verdict on newer methods, and the chart at the end. |
+# | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
 #
@@ -250,7 +251,8 @@ nb.Note(nb.difference_sentence(chosen.model, "the average", compare(chosen, aver
 # (mouse, or Tab and arrow keys). Every position was measured on dev items beforehand, so this is a
 # place for ideas, not for final figures.
 #
-# 1. Start at .8 for all. Which single slider, moved down one step, helps the others most?
+# 1. The sliders start at .8, .8 and .4. Set all three to .8. Which single slider, moved down one step,
+#    helps the others most?
 # 2. Set one weight to .4. Does its skill fade slowly, or is there an edge?
 # 3. Find a position at which agentic is good and digest is still alive. What did persona pay?
 
@@ -401,7 +403,9 @@ if NAME in scored:
 # ## 7 ▸ Beyond the basics
 #
 # Six newer methods, all without training and without data, all in `mergelab` under the names in the
-# table. What each adds, in a sentence or two:
+# table. Most of them use the **singular value decomposition** (SVD): it writes a matrix as a sum of
+# simple parts, each a strength (*singular value*) times one output direction and one input direction
+# (*singular vectors*), the strongest part first. What each method adds, in a sentence or two:
 #
 # | method | recipe name | the idea |
 # |---|---|---|
@@ -438,9 +442,10 @@ nb.Note(verdict)
 # %% [markdown]
 # DELLA draws at random, so it stands there with three seeds; look how far these differ among
 # themselves. The intervals behind the verdict are widened for the number of comparisons, those in the
-# table are not. (The table and its command are those of section 3.) Two limits of this comparison:
-# where two scales are close on dev, luck chooses; and a best scale at the end of the range that was
-# tried may not be the best one.
+# table are not: a star marks each row that looks decided in the table but is not in the verdict. (The
+# table and its command are those of section 3.) Two limits of this comparison: where two scales are
+# close on dev, luck chooses; and a best scale at the end of the range that was tried may not be the
+# best one.
 #
 # The published order, checked on our three:
 
@@ -547,7 +552,8 @@ print("Yours:", nb.attempt(card_facts, licences, {**kept, "small talk": None}))
 # | two models of the *same* task | average; Model Stock | they point in one direction, averaging removes noise | 2, 8 |
 # | two or more adapters, different skills | a sum, its scale chosen on dev | cheap, and the yardstick for all the others | 2, 6 |
 # | exactly two, and the average is too weak | SLERP of task vectors | keeps the size | 3 |
-# | conflicts that show in *behaviour* | TIES, density .3 to .7, against a sum of the same size | settles what a sum cancels | 1, 4 |
+# | one skill fades beside a louder one | first a sum at its own scale, then more weight for that skill | an election by mass outvotes the weaker one unless its weight is raised | 4, 6 |
+# | many models, or many opposite signs among large changes | TIES, density .3 to .7, against a sum of the same size | it may settle what a sum cancels: measure, nothing promises it | 1, 4 |
 # | a skill must be forgotten | a negative weight | subtracts what was learned | 2 |
 # | the adapter must become sparse | DARE, several seeds | rescaled drops keep the mean | 5 |
 # | many tasks, adapters of low rank | also try Iso-C, TSV-Merge, KnOTS, Core Space | strong published results, other world | 8 |
@@ -560,7 +566,7 @@ print("Yours:", nb.attempt(card_facts, licences, {**kept, "small talk": None}))
 # | conflicting signs explain a bad merge | lesson 1 | |
 # | half and half is a good start | lesson 2; here, section 3 | |
 # | SLERP of the weights is better than a linear merge | lesson 3 | |
-# | TIES > DARE-TIES > SLERP > linear at default settings | lesson 4 | |
+# | TIES > DARE-TIES > SLERP > linear at default settings | lesson 6 | |
 # | density .5 is best | lesson 4 | |
 # | most of a task vector can be dropped | lesson 5 | |
 # | the leader of a table of 50 items is the best | lesson 6 | |
@@ -593,8 +599,8 @@ nb.Note(
 # not used for anything else. TIES and several newer methods, each at its own best scale, were not
 # ahead of that sum by more than noise on our items. This was one small model with three adapters of
 # low rank, and published tables of image models show a large lead for one of the newer methods, so
-# if you have many tasks or full fine-tunes, try these as well. If two of your adapters answer each
-# other's prompts in the wrong manner, try TIES against a sum of the same size. Before anybody uses
+# if you have many tasks or full fine-tunes, try these as well. If one skill stays weak beside a
+# louder one, give it more weight, and try TIES only against a sum of the same size. Before anybody uses
 # the merge, test all four skills separately beside each adapter alone, read replies for chat in
 # places where a program expects JSON, and do not ship it if one adapter alone has the better mean.
 # Check all licences, too.

@@ -62,7 +62,10 @@ SENTENCES = [
     (None, "is not written yet"),
     (3.0, "not a function"),
     ("trim", "not a function"),
-    (lambda delta, density: None, "returned nothing (None)"),
+    (
+        lambda delta, density: None,
+        "On a plain vector, `trim` returned nothing (None): does it end with `return`?\n",
+    ),
     (lambda delta, density: [0.0], "returned a list, not a tensor"),
     (lambda delta, density: trim(delta, density).numpy(), "returned a ndarray, not a tensor"),
     (lambda delta, density: Liar(), "returned a Liar, not a tensor"),
@@ -77,7 +80,10 @@ SENTENCES = [
     (lambda delta: delta, "stopped with TypeError"),
     (raises_in_a_line, "stopped with ZeroDivisionError (line"),
     (lambda delta, density: sys.exit(), "stopped with SystemExit"),
-    (lambda delta, density: delta + 1, "returned wrong values in 4 of 4 entries on a plain vector"),
+    (
+        lambda delta, density: delta + 1,
+        "On a plain vector, `trim` returned wrong values in 4 of 4 entries",
+    ),
 ]
 
 
@@ -357,7 +363,7 @@ def test_a_rule_takes_the_place_of_the_comparison_where_many_results_are_right()
     assert judge(exercise, lambda n: n + 50, "visible").passed
     verdict = judge(exercise, lambda n: n - 1, "visible")
     assert verdict.score == 0
-    assert "returned too little on a number" in verdict.reason()
+    assert "On a number, `trim` returned too little." in verdict.reason()
     assert "4" not in repr(Feedback(verdict, None)).replace("4 input", "")
 
 
@@ -368,12 +374,20 @@ def test_without_a_core_kind_every_kind_earns_its_share_and_none_is_free():
     assert judge(exercise, lambda n: n if n == 3 else 0, "visible").score == 2
 
 
+def test_a_reason_names_the_other_kinds_in_a_sentence_of_their_own():
+    cases = [Case("one", (1,)), Case("two", (2,)), Case("three", (3,))]
+    exercise = exercise_of(visible=cases, reference=lambda n: n)
+    assert judge(exercise, lambda n: n if n == 1 else None, "visible").reason() == (
+        "On two, `trim` returned nothing (None): does it end with `return`? It also fails on three."
+    )
+
+
 def test_a_limit_on_what_a_call_may_make_is_kept_by_views_and_broken_by_copies():
     case = Case("a long vector", (torch.ones(100),), largest=200, core=True)
     exercise = exercise_of(visible=[case], reference=lambda x: x[:10] * 2)
     assert judge(exercise, lambda x: x[:10] * 2, "visible").passed
     verdict = judge(exercise, lambda x: (x * 2)[:10], "visible")
     assert verdict.score == 0
-    assert "makes a tensor of 400 bytes, where 200 are allowed, on a long vector" in (
-        verdict.reason()
+    assert verdict.reason() == (
+        "On a long vector, `trim` makes a tensor of 400 bytes, where 200 are allowed."
     )

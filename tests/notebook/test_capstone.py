@@ -20,7 +20,13 @@ from mergelab.notebook.capstone_table import (
     three_recipe,
     three_table,
 )
-from mergelab.notebook.capstone_words import dial_sentence, finals_verdict, kept_table, weakest
+from mergelab.notebook.capstone_words import (
+    dial_sentence,
+    finals_table,
+    finals_verdict,
+    kept_table,
+    weakest,
+)
 from mergelab.notebook.weights import Changes
 from mergelab.paths import data_path
 from mergelab.recipes import make_plan, parse_recipe
@@ -99,6 +105,15 @@ def test_the_verdict_names_every_method_but_the_sum_once():
         assert said.count(name) == 1
 
 
+def test_a_star_marks_each_gap_that_the_verdict_leaves_open():
+    undecided = finals_verdict().partition("Not to be told apart")[2]
+    for name, *_, gap, _ in finals_table().rows:
+        if gap:
+            low, high = gap.partition("[")[2].partition("]")[0].split(", ")
+            clear = low[0] == high[0]  # of one sign
+            assert gap.endswith(" *") == (clear and name in undecided), name
+
+
 def test_what_was_kept_is_a_share_of_the_best_source():
     alone = {"a": evaluation("a", 10, 0, 0), "b": evaluation("b", 0, 8, 5)}
     table = kept_table([evaluation("m", 5, 8, 1), evaluation("n", 1, 1, 1)], alone)
@@ -120,6 +135,13 @@ def test_the_board_keeps_earlier_entries_in_its_file_best_first(tmp_path):
     assert [row[0] for row in table.rows] == ["1. second", "2. first"]
     again = leaderboard([evaluation("first", 10, 10, 10)], file)
     assert [row[0] for row in again.rows] == ["1. first", "2. second"]
+
+
+def test_equal_scores_share_a_place_on_the_board():
+    table = leaderboard(
+        [evaluation(name, right, 5, 5) for name, right in (("a", 5), ("b", 5), ("c", 1))]
+    )
+    assert [row[0] for row in table.rows] == ["1. a", "1. b", "3. c"]
 
 
 def test_a_file_that_is_no_board_is_an_error_and_stays(tmp_path):

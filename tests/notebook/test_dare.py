@@ -24,6 +24,7 @@ from mergelab.notebook.dare_rolls import (
     drops_table_rows,
     layer_inputs,
     layer_noise,
+    lead,
 )
 from mergelab.notebook.dare_words import (
     clash_sentence,
@@ -174,7 +175,8 @@ def test_a_drop_leaves_density_squared_of_the_conflicts():
 
 def test_verdicts_say_what_the_numbers_say():
     text = ninety_verdict(SINGLE)
-    assert "persona: 1.00 whole, 0.60 with 90% dropped" in text
+    assert "Persona scores 1.00 whole, 0.60 with 90% dropped" in text
+    assert "(80 items)" in text
     assert "That 90% can go holds for one of the two here." in text
     assert "That 99% can go is not confirmed here." in text
     assert "keeps 90% at 1 times its size, 40% at 2 times its size" in scaled_verdict(SCALED)
@@ -189,8 +191,27 @@ def test_verdicts_say_what_the_numbers_say():
 
 
 def test_overlapping_seeds_are_called_so():
+    assert "On average 'a' leads 'b' by 0.100" in spread_sentence(
+        rolls("a", 9, 7), rolls("b", 8, 6)
+    )
     assert "1 of 4 pairs" in spread_sentence(rolls("a", 9, 7), rolls("b", 8, 6))
     assert "one seed would do" in spread_sentence(rolls("a", 9, 9), rolls("b", 5, 5))
+
+
+def test_a_lead_counts_which_items_were_drawn():
+    # The same gap of one item in ten with each of four seeds: the seeds add no chance, items do.
+    gap = lead(rolls("a", 9, 9, 9, 9), rolls("b", 8, 8, 8, 8))
+    assert gap.estimate == pytest.approx(0.1)
+    assert gap.low < 0 < gap.high
+    assert lead(rolls("a", 10, 10, 10, 10), rolls("b", 1, 1, 1, 1)).low > 0
+
+
+def test_a_lead_counts_which_seeds_were_drawn():
+    # Gaps of .9 and .1 with two seeds: their mean is .5, its standard error .4, and Student's
+    # quantile for one degree of freedom 12.7.
+    gap = lead(rolls("a", 10, 10), rolls("b", 1, 9))
+    assert gap.estimate == pytest.approx(0.5)
+    assert gap.low < 0.5 - 12.7 * 0.4
 
 
 def test_a_table_of_rolls_shows_mean_and_spread():

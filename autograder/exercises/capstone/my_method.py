@@ -1,7 +1,7 @@
 """Exercise `my_method`: a merge of three by a rule of one's own. Merged and asked."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from autograder.exercises.capstone.trial import (
     SHARE,
     SKILLS,
     Deltas,
+    alike,
+    problem_with_form,
     problem_with_merge,
     real_deltas,
 )
@@ -35,7 +37,7 @@ survives.
   only if it passes all three.
 - Here the items are the first of the dev suites. When you hand in they are new ones of the same
   kind, which nobody has seen: leave room above the bar.
-- One check takes some seconds, because it merges and asks models.
+- One check takes up to a minute, because it merges and asks models.
 """
 
 HINTS = (
@@ -49,19 +51,30 @@ HINTS = (
 
 @dataclass(frozen=True)
 class OnItems(Case):
-    """A trial on some items: "dev", or the seed of fresh ones."""
+    """A trial on some items: "dev", or the seed of fresh ones.
+
+    `given` holds the first merge of a run, and all cases of the run share it.
+    """
 
     items: str = DEV
+    given: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def judged(value: Any, case: Case) -> str | None:
-    items = case.items if isinstance(case, OnItems) else DEV
-    return problem_with_merge(value, case.kind.split()[0], items)
+    if not isinstance(case, OnItems):
+        return problem_with_merge(value, case.kind.split()[0], DEV)
+    problem = problem_with_form(value)
+    # Else a method could hand in one adapter after the other, each for its own skill.
+    if problem is None and not alike(case.given.setdefault("merge", value), value):
+        problem = "gave another merge than at its first call: make it the same each time"
+    return problem or problem_with_merge(value, case.kind.split()[0], case.items)
 
 
 def cases(items: str) -> list[Case]:
+    given: dict[str, Any] = {}
     return [
-        OnItems(f"{skill} is kept", (real_deltas(),), core=True, items=items) for skill in SKILLS
+        OnItems(f"{skill} items", (real_deltas(),), core=True, items=items, given=given)
+        for skill in SKILLS
     ]
 
 
@@ -73,6 +86,9 @@ class Visible(Sequence[Case]):
 
     def __getitem__(self, index: Any) -> Any:
         return cases(DEV)[index]
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(cases(DEV))
 
 
 def summed(deltas: Deltas, scale: float) -> dict[str, Tensor]:

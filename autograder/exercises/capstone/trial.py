@@ -16,6 +16,7 @@ SKILLS = ("persona", "agentic", "digest")
 ADAPTERS = tuple(f"task_api_{skill}" for skill in SKILLS)
 ITEMS = 50
 DEV = "dev"
+SAME = 0.01  # distance over size that two calls of a method may differ by
 SHARE = 0.25  # of what the adapter alone gets right on the same items
 
 Deltas = dict[str, list[Tensor]]
@@ -35,7 +36,7 @@ def problem_with_merge(value: Any, skill: str, items: str) -> str | None:
 
     `items`: "dev", or the seed of fresh ones.
     """
-    problem = _problem_with_form(value)
+    problem = problem_with_form(value)
     if problem:
         return problem
     alone = {name: three[SKILLS.index(skill)] for name, three in real_deltas().items()}
@@ -44,7 +45,20 @@ def problem_with_merge(value: Any, skill: str, items: str) -> str | None:
     return None
 
 
-def _problem_with_form(value: Any) -> str | None:
+def alike(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two merged changes of the right form are the same, up to what rounding may do.
+
+    >>> change, other = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([2.0, 1.0])}
+    >>> alike(change, {"w": change["w"] + 1e-6}), alike(change, other)
+    (True, False)
+    """
+    apart = sum(float((first[name] - second[name]).double().square().sum()) for name in first)
+    size = sum(float(first[name].double().square().sum()) for name in first)
+    return apart <= SAME**2 * size
+
+
+def problem_with_form(value: Any) -> str | None:
+    """What is wrong with a merged change before it is asked anything, or None."""
     if type(value) is not dict:
         return "does not return a dict with one tensor for each name"
     deltas = real_deltas()

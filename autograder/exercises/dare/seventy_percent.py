@@ -28,7 +28,7 @@ Write `seventy_percent()`: return a recipe for a DARE merge of the two adapters 
 - Both are measured on {ITEMS} items of each skill: here on the first of the dev suites, when you
   hand in on new items of the same kind, which nobody has seen. A recipe that is just inside the
   bar may fall outside it on other items: leave room.
-- One check takes some seconds, because it merges and asks six models.
+- One check takes up to a minute, because it merges and asks six models.
 """
 
 HINTS = (
