@@ -86,10 +86,10 @@ def write_checked(course: Course, lesson: str, handed: Handed) -> bytes:
     folder.mkdir(parents=True, exist_ok=True)
     content = nbformat.writes(handed.notebook).encode()
     _write(folder / f"{lesson}.ipynb", content)
-    when = submitted(course) / handed.student / lesson / TIMESTAMP
+    origin = submitted(course) / handed.student / lesson
     (folder / TIMESTAMP).unlink(missing_ok=True)
-    if _plain(when):
-        _write(folder / TIMESTAMP, _read(when, 200))
+    if _when(origin) is not None:  # nbgrader stops at one that is no time
+        _write(folder / TIMESTAMP, _read(origin / TIMESTAMP, 200))
     return content
 
 
