@@ -88,11 +88,12 @@ def write_checked(course: Course, lesson: str, handed: Handed) -> bytes:
     folder.mkdir(parents=True, exist_ok=True)
     content = nbformat.writes(handed.notebook).encode()
     _write(folder / f"{lesson}.ipynb", content)
+    origin = submitted(course) / handed.student / lesson
     for name in BESIDE:
-        beside = submitted(course) / handed.student / lesson / name
         (folder / name).unlink(missing_ok=True)
-        if _plain(beside):
-            _write(folder / name, _read(beside, 200))
+        # nbgrader stops at a time stamp that is no time.
+        if _plain(origin / name) and (name != TIMESTAMP or _when(origin) is not None):
+            _write(folder / name, _read(origin / name, 200))
     return content
 
 

@@ -216,7 +216,7 @@ def problems(
     attack: Attack, second: Attack | None, report: ClassReport, graded: dict[str, Graded]
 ) -> Iterator[str]:
     if attack.points is None:
-        if not any(attack.note in note for note in report.notes):
+        if attack.note and not any(attack.note in note for note in report.notes):
             yield f"no note says that it is no submission: {report.notes}"
         return
     found = graded.get(name_of(attack, second))

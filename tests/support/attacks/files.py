@@ -128,6 +128,7 @@ ATTACKS = [
         "a name that reads as another student's submission",
         {"trim": STUB},
         student="a_honest+90_small+2031-01-01 00:00:00 UTC",
+        points=None,
     ),
     Attack("name_with_at", "an address for a name", {"trim": STUB}, student="m.x@example.org"),
 ]

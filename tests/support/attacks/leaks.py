@@ -97,13 +97,14 @@ ATTACKS = [
         before=VALUES + WIRE,
         reason="did not finish",
     ),
-    cheat(
+    Attack(
         "forged_names",
         "forges what its names stand for",
-        "return delta",
-        before=WIRE
-        + "X = [put(frame({'names': {'trim': 'x' * 10**6 + '<script>alert(1)</script>'}, "
-        "'problems': [[0, '<script>', '<img src=x onerror=alert(1)>', 7], [1], 'x']})), "
-        "os._exit(0)]\ntrim = X",
+        {
+            "trim": WIRE + "X = [put(frame({'names': {'trim': 'x' * 10**6 + '<script>'}, "
+            "'problems': [[0, '<script>', '<img src=x onerror=alert(1)>', 7], [1], 'x']})), "
+            "os._exit(0)]\ntrim = X\n"
+        },
+        reason="not a function",
     ),
 ]

@@ -107,7 +107,7 @@ def _odd_metadata(notebook) -> None:
     )
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"x{number % 3}"
-        cell.metadata.update(collapsed=text, format=text, raw_mimetype="text/html", name=text)
+        cell.metadata.update(format=text, raw_mimetype="text/html", name=text)
     _solution(notebook, "trim").source = STUB
     notebook.cells.append(_new(text, "raw"))
     notebook.cells[-1].metadata.nbgrader = {"grade_id": text, "grade": True, "points": 99}
@@ -190,7 +190,7 @@ ATTACKS = [
         "large",
         "25 MB",
         _json(lambda d: d["cells"][0].update(source="x" * 25_000_000)),
-        "25 MB is too large",
+        "is too large to grade",
     ),
     refused(
         "long_source",
@@ -218,7 +218,7 @@ ATTACKS = [
         "retyped_cells",
         "trim's cells as text, with attachments",
         change=_retype,
-        reason="not defined",
+        points=(4.0, 4.0),
     ),
     Attack("reordered_cells", "the cells from last to first", change=_reorder),
     Attack("retagged_cells", "the names of two exercises' cells exchanged", change=_retag),
@@ -255,7 +255,8 @@ ATTACKS = [
         "nested_code",
         "code whose tree is too deep",
         files=_into_trim("X = " + "-" * 90_000 + "1\n" + STUB),
-        reason="",
+        points=(0.0, 0.0),
+        reason="end Python itself",
     ),
     Attack(
         "huge_integer",
