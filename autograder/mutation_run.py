@@ -1,0 +1,253 @@
+"""Which mutants of a solution an exercise's cases notice.
+
+A mutant is caught if it loses points, whatever the seed of the hidden cases. One that only some
+seeds notice counts as a survivor: a learner's grade must not hang on the draw. Every mutant runs
+in a child process of its own, so that it can neither leave anything behind nor go on for ever.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autograder.courses import Course
+from autograder.exercise import Case, Exercise, find
+from autograder.mutation import Mutant, mutants
+from mergelab.errors import UserError
+
+SEEDS = ("0", "1", "2")
+SECONDS = 8.0  # for one mutant, at least
+PATIENCE = 20  # times what the solution itself takes
+CAUGHT, SOMETIMES, MISSED = "caught", "sometimes", "missed"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What runs of a lesson for one exercise: cells in order, and which one is the solution."""
+
+    exercise: str
+    cells: tuple[str, ...]
+    place: int
+
+    def with_cell(self, source: str) -> list[str]:
+        return [*self.cells[: self.place], source, *self.cells[self.place + 1 :]]
+
+    def mutants(self) -> list[Mutant]:
+        """The mutants of the exercise's function."""
+        name = self.exercise.split("/")[1]
+        return mutants(self.exercise, self.cells[self.place], name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of one mutant: caught, sometimes caught (by some seeds) or missed."""
+
+    mutant: Mutant
+    fate: str
+    reason: str | None = None  # why it may be missed
+
+    @property
+    def survives(self) -> bool:
+        return self.fate != CAUGHT and self.reason is None
+
+
+@dataclass(frozen=True)
+class MutationScore:
+    """The mutants of one exercise and what became of each."""
+
+    exercise: str
+    found: tuple[Found, ...]
+
+    @property
+    def caught(self) -> int:
+        return sum(each.fate == CAUGHT and each.reason is None for each in self.found)
+
+    @property
+    def equivalent(self) -> int:
+        return sum(each.reason is not None for each in self.found)
+
+    @property
+    def survivors(self) -> list[Found]:
+        return [each for each in self.found if each.survives]
+
+    @property
+    def wrongly_excused(self) -> list[Found]:
+        """Mutants that are said to be equivalent, and lose points for some seed all the same."""
+        return [each for each in self.found if each.reason is not None and each.fate != MISSED]
+
+    @property
+    def score(self) -> float:
+        """Caught mutants as a share of those that are not equivalent."""
+        counted = len(self.found) - self.equivalent
+        return self.caught / counted if counted else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {
+            "exercise": self.exercise,
+            "mutants": len(self.found),
+            "caught": self.caught,
+            "equivalent": self.equivalent,
+            "surviving": len(self.survivors),
+            "score": self.score,
+            "found": [
+                {
+                    "id": each.mutant.id,
+                    "line": each.mutant.line,
+                    "change": each.mutant.change,
+                    "fate": each.fate,
+                    "reason": each.reason,
+                }
+                for each in self.found
+            ],
+        }
+
+
+def solution_of(course: Course, exercise: Exercise) -> Solution:
+    """The solution cell of an exercise with what it needs of its lesson's other cells.
+
+    Raises `UserError` if the lesson's text has no such cell.
+    """
+    from autograder.execution import essential
+    from autograder.source import read_lesson
+
+    path = course.solutions / exercise.lesson / f"{exercise.lesson}.py"
+    code = [cell for cell in read_lesson(path).cells if cell.cell_type == "code"]
+    marks = [cell.metadata.get("nbgrader", {}) for cell in code]
+    kept = [i for i, mark in enumerate(marks) if not mark.get("grade")]
+    names = [marks[i].get("grade_id") for i in kept]
+    if exercise.function not in names:
+        raise UserError(f"{path}: has no solution cell with grade_id {exercise.function}")
+    sources = [*(code[i].source for i in kept), exercise.function]
+    parts = essential(sources, [False] * len(kept) + [True])[: len(kept)]
+    return Solution(exercise.id, tuple(parts), names.index(exercise.function))
+
+
+def survey(
+    solutions: Sequence[Solution],
+    executor: Executor,
+    *,
+    chosen: Callable[[Mutant], bool] = lambda mutant: True,
+    seeds: Sequence[str] = SEEDS,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> list[MutationScore]:
+    """Try the chosen mutants of each solution; work is spread exercise by exercise.
+
+    Raises `UserError` if a solution itself does not get full marks.
+    """
+    tasks = {s.exercise: (s, [m for m in s.mutants() if chosen(m)]) for s in solutions}
+    # The long ones first, or one of them is waited for at the end.
+    order = sorted(tasks, key=lambda name: (find(name).judged is None, -len(tasks[name][1])))
+    futures = {executor.submit(_trial, *tasks[name], tuple(seeds)): name for name in order}
+    found = {}
+    for done, future in enumerate(as_completed(futures), start=1):
+        found[futures[future]] = future.result()
+        progress(done, len(futures), futures[future])
+    return [found[each.exercise] for each in solutions]
+
+
+def _trial(solution: Solution, chosen: list[Mutant], seeds: tuple[str, ...]) -> MutationScore:
+    return trial(find(solution.exercise), solution, chosen, seeds=seeds)
+
+
+def trial(
+    exercise: Exercise,
+    solution: Solution,
+    chosen: Sequence[Mutant],
+    *,
+    seeds: Sequence[str] = SEEDS,
+    seconds: float = SECONDS,
+) -> MutationScore:
+    """Try mutants of one exercise in this process and its children.
+
+    `seconds` is what one mutant may take at least.
+
+    Raises `UserError` if the solution itself does not get full marks.
+    """
+    import torch
+
+    torch.set_num_threads(1)  # threads do not survive a fork
+    prepared = _prepared(exercise, seeds)
+    start = time.monotonic()
+    if _fate(prepared, solution.with_cell(solution.cells[solution.place]), seeds) != MISSED:
+        raise UserError(f"{exercise.id}: the solution in {exercise.lesson} does not get full marks")
+    limit = max(seconds, PATIENCE * (time.monotonic() - start))
+    found = []
+    for mutant in chosen:
+        cells = solution.with_cell(mutant.source)
+
+        def work(cells: list[str] = cells) -> str:
+            return _fate(prepared, cells, seeds)
+
+        # What is merged and asked is kept for the next mutant; a child would take it along.
+        fate = work() if exercise.judged else _in_child(work, limit)
+        found.append(Found(mutant, fate, exercise.equivalent.get(mutant.id)))
+    return MutationScore(exercise.id, tuple(found))
+
+
+def _prepared(exercise: Exercise, seeds: Sequence[str]) -> Exercise:
+    """The same exercise with its cases drawn and its expected results computed, once for all."""
+    if exercise.judged is not None:
+        return exercise
+    from autograder.compare import problem_with
+    from autograder.judging import expected
+
+    visible = tuple(exercise.visible)
+    hidden = {seed: exercise.hidden(seed) for seed in seeds}
+    cases = [*visible, *(case for drawn in hidden.values() for case in drawn)]
+    results = {id(case): expected(exercise, case) for case in cases}
+
+    def judged(value: Any, case: Case) -> str | None:
+        return problem_with(value, results[id(case)], exercise)
+
+    return replace(exercise, visible=visible, hidden=hidden.__getitem__, judged=judged)
+
+
+def _fate(exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]) -> str:
+    """What becomes of the function that the cells define."""
+    from autograder.judging import judge
+
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for number, source in enumerate(cells):
+            exec(compile(source, f"<cell {number}>", "exec"), namespace)
+        function = namespace[exercise.function]
+        if not judge(exercise, function, "visible", explain=False).passed:
+            return CAUGHT
+        passed = [
+            judge(exercise, function, "hidden", seed=seed, explain=False).passed for seed in seeds
+        ]
+    return MISSED if all(passed) else SOMETIMES if any(passed) else CAUGHT
+
+
+def _in_child(work: Callable[[], str], seconds: float) -> str:
+    """What `work` says in a child process; one that ends otherwise, or not in time, is caught."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            # Also where this process is killed and can no longer stop its child.
+            most = math.ceil(seconds) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            os.write(writing, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        ready, _, _ = select.select([reading], [], [], seconds)
+        said = os.read(reading, 1000) if ready else b""
+    finally:
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return json.loads(said) if said else CAUGHT
