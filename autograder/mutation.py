@@ -167,7 +167,9 @@ def _places(function: ast.FunctionDef) -> Iterator[_Place]:
                             parent, field, index if isinstance(value, list) else None, node
                         )
                         yield from inside(node)
-                elif isinstance(node, ast.keyword | ast.comprehension):
+                elif isinstance(node, ast.comprehension) or (
+                    isinstance(node, ast.keyword) and node.arg not in GUARDS
+                ):
                     yield from inside(node)
 
     yield from inside(function)

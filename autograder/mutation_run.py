@@ -13,16 +13,23 @@ import os
 import resource
 import select
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from autograder.courses import Course
 from autograder.exercise import Case, Exercise, find
 from autograder.mutation import Mutant, mutants
 from mergelab.errors import UserError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from autograder.judging import Verdict
 
 SEEDS = ("0", "1", "2")
 SECONDS = 8.0  # for one mutant, at least
@@ -112,22 +119,35 @@ class MutationScore:
         }
 
 
-def solution_of(course: Course, exercise: Exercise) -> Solution:
-    """The solution cell of an exercise with what it needs of its lesson's other cells.
+def solutions_of(course: Course, exercises: Sequence[Exercise]) -> list[Solution]:
+    """Each exercise's solution cell with what it needs of its lesson's other cells.
 
-    Raises `UserError` if the lesson's text has no such cell.
+    Raises `UserError` if a lesson's text has no such cell.
     """
-    from autograder.execution import essential
     from autograder.source import read_lesson
 
-    path = course.solutions / exercise.lesson / f"{exercise.lesson}.py"
-    code = [cell for cell in read_lesson(path).cells if cell.cell_type == "code"]
-    marks = [cell.metadata.get("nbgrader", {}) for cell in code]
-    kept = [i for i, mark in enumerate(marks) if not mark.get("grade")]
-    names = [marks[i].get("grade_id") for i in kept]
+    lessons: dict[str, Any] = {}
+    found = []
+    for exercise in exercises:
+        path = course.solutions / exercise.lesson / f"{exercise.lesson}.py"
+        if exercise.lesson not in lessons:
+            lessons[exercise.lesson] = read_lesson(path)
+        solution = _solution(lessons[exercise.lesson], exercise)
+        if solution is None:
+            raise UserError(f"{path}: has no solution cell with grade_id {exercise.function}")
+        found.append(solution)
+    return found
+
+
+def _solution(notebook: "NotebookNode", exercise: Exercise) -> Solution | None:
+    from autograder.execution import essential
+
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    kept = [cell for cell in code if not cell.metadata.get("nbgrader", {}).get("grade")]
+    names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in kept]
     if exercise.function not in names:
-        raise UserError(f"{path}: has no solution cell with grade_id {exercise.function}")
-    sources = [*(code[i].source for i in kept), exercise.function]
+        return None
+    sources = [*(cell.source for cell in kept), exercise.function]
     parts = essential(sources, [False] * len(kept) + [True])[: len(kept)]
     return Solution(exercise.id, tuple(parts), names.index(exercise.function))
 
@@ -177,9 +197,13 @@ def trial(
 
     torch.set_num_threads(1)  # threads do not survive a fork
     prepared = _prepared(exercise, seeds)
+    _warm_up()
     start = time.monotonic()
-    if _fate(prepared, solution.with_cell(solution.cells[solution.place]), seeds) != MISSED:
-        raise UserError(f"{exercise.id}: the solution in {exercise.lesson} does not get full marks")
+    for verdict in _verdicts(prepared, solution.cells, seeds):
+        if not verdict.passed:
+            raise UserError(
+                f"{exercise.id}: the lesson's own solution loses points: {verdict.reason()}"
+            )
     limit = max(seconds, PATIENCE * (time.monotonic() - start))
     found = []
     for mutant in chosen:
@@ -192,6 +216,22 @@ def trial(
         fate = work() if exercise.judged else _in_child(work, limit)
         found.append(Found(mutant, fate, exercise.equivalent.get(mutant.id)))
     return MutationScore(exercise.id, tuple(found))
+
+
+@cache
+def _warm_up() -> None:
+    """Watch one call for its tensors' sizes: the first time torch loads much of itself for that.
+
+    That may take longer than a call may; in a thread no limit cuts it off halfway.
+    """
+    import torch
+
+    from autograder.calling import call
+
+    case = Case("a tensor", (torch.ones(1),), largest=0)
+    thread = threading.Thread(target=call, args=(torch.neg, case))
+    thread.start()
+    thread.join()
 
 
 def _prepared(exercise: Exercise, seeds: Sequence[str]) -> Exercise:
@@ -212,20 +252,25 @@ def _prepared(exercise: Exercise, seeds: Sequence[str]) -> Exercise:
     return replace(exercise, visible=visible, hidden=hidden.__getitem__, judged=judged)
 
 
-def _fate(exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]) -> str:
-    """What becomes of the function that the cells define."""
+def _verdicts(exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]) -> "Iterator[Verdict]":
+    """The verdicts on the function that the cells define: visible first, then seed by seed."""
     from autograder.judging import judge
 
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         for number, source in enumerate(cells):
             exec(compile(source, f"<cell {number}>", "exec"), namespace)
-        function = namespace[exercise.function]
-        if not judge(exercise, function, "visible", explain=False).passed:
-            return CAUGHT
-        passed = [
-            judge(exercise, function, "hidden", seed=seed, explain=False).passed for seed in seeds
-        ]
+    function = namespace[exercise.function]
+    yield judge(exercise, function, "visible", explain=False)
+    for seed in seeds:
+        yield judge(exercise, function, "hidden", seed=seed, explain=False)
+
+
+def _fate(exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]) -> str:
+    verdicts = _verdicts(exercise, cells, seeds)
+    if not next(verdicts).passed:
+        return CAUGHT
+    passed = [verdict.passed for verdict in verdicts]
     return MISSED if all(passed) else SOMETIMES if any(passed) else CAUGHT
 
 
