@@ -252,7 +252,9 @@ def _prepared(exercise: Exercise, seeds: Sequence[str]) -> Exercise:
     return replace(exercise, visible=visible, hidden=hidden.__getitem__, judged=judged)
 
 
-def _verdicts(exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]) -> "Iterator[Verdict]":
+def _verdicts(
+    exercise: Exercise, cells: Sequence[str], seeds: Sequence[str]
+) -> "Iterator[Verdict]":
     """The verdicts on the function that the cells define: visible first, then seed by seed."""
     from autograder.judging import judge
 
