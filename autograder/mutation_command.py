@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +98,12 @@ def exercises_named(names: Sequence[str]) -> list[Exercise]:
     return [each for each in known if not names or each.id in names or each.lesson in names]
 
 
-def run(course: Course, chosen: Sequence[Exercise], workers: int, progress) -> list[MutationScore]:
+def run(
+    course: Course,
+    chosen: Sequence[Exercise],
+    workers: int,
+    progress: Callable[[int, int, str], None],
+) -> list[MutationScore]:
     """Try all mutants of the chosen exercises in so many processes."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context

@@ -169,9 +169,13 @@ def survey(
     order = sorted(tasks, key=lambda name: (find(name).judged is None, -len(tasks[name][1])))
     futures = {executor.submit(_trial, *tasks[name], tuple(seeds)): name for name in order}
     found = {}
-    for done, future in enumerate(as_completed(futures), start=1):
-        found[futures[future]] = future.result()
-        progress(done, len(futures), futures[future])
+    try:
+        for done, future in enumerate(as_completed(futures), start=1):
+            found[futures[future]] = future.result()
+            progress(done, len(futures), futures[future])
+    finally:
+        for future in futures:  # after an error nothing more is begun
+            future.cancel()
     return [found[each.exercise] for each in solutions]
 
 
