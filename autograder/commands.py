@@ -102,9 +102,11 @@ def submit(
     for note in found.notes:
         console.print(f"Note: {note}.")
     console.print(f"Feedback, cell by cell: {found.feedback}", soft_wrap=True)
-    console.print(
-        "Graded in the notebook's own kernel (stock mode): made for studying by yourself."
-    )
+    if found.why_stock:
+        console.print(
+            f"Graded in the notebook's own kernel (stock mode), because {found.why_stock}.",
+            soft_wrap=True,
+        )
 
 
 def _score_table(found: Submission) -> Table:

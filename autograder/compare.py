@@ -1,7 +1,8 @@
 """Holds a result against the expected one, and says in plain words what differs.
 
 Types are read with `type()`, never with a method of the object: a result may be any object, and
-only a plain tensor of the right kind is looked into.
+only a plain tensor of the right kind is looked into. What is said of a hidden case holds nothing
+that a function could use to tell its author what it was given: no shape, no count, no name.
 """
 
 import math
@@ -14,13 +15,17 @@ from torch import Tensor
 from autograder.exercise import Exercise, Tolerance
 
 SHOWN = 12
+# Names that a message may repeat: a learner's own class may be called anything.
+KNOWN_TYPES = (bool, bytes, complex, dict, float, int, list, range, set, str, tuple, np.ndarray)
 
 
-def problem_with(value: Any, expected: Any, exercise: Exercise) -> str | None:
+def problem_with(
+    value: Any, expected: Any, exercise: Exercise, *, hidden: bool = False
+) -> str | None:
     """What is wrong with `value`, as the rest of a sentence that starts with "it"; None if right.
 
-    Never names a value, so that it may be said of hidden cases, too. Numbers of any type do for a
-    number, a list does for a tuple.
+    Never names a value; with `hidden`, nothing else that depends on one. Numbers of any type do
+    for a number, a list does for a tuple.
 
     >>> from autograder.exercise import find
     >>> problem_with([1.0], torch.tensor([1.0]), find("ties/trim"))
@@ -31,10 +36,10 @@ def problem_with(value: Any, expected: Any, exercise: Exercise) -> str | None:
     if value is None and expected is not None:
         return "returned nothing (None): does it end with `return`?"
     if type(expected) is Tensor:
-        return _tensor_problem(value, expected, exercise)
+        return _tensor_problem(value, expected, exercise, hidden)
     if type(expected) in (list, tuple, dict):
-        return _container_problem(value, expected, exercise)
-    what = _article(type(value).__name__)
+        return _container_problem(value, expected, exercise, hidden)
+    what = _type_of(value, hidden)
     if type(expected) in (bool, int, float):
         number = _number(value)
         if number is None:
@@ -56,17 +61,21 @@ def problem_with(value: Any, expected: Any, exercise: Exercise) -> str | None:
     return None if value == expected else "returned a wrong text"
 
 
-def _container_problem(value: Any, expected: Any, exercise: Exercise) -> str | None:
+def _container_problem(value: Any, expected: Any, exercise: Exercise, hidden: bool) -> str | None:
     keyed = type(expected) is dict
     if type(value) not in ((dict,) if keyed else (list, tuple)):
-        return f"returned {_article(type(value).__name__)}, not {_article(type(expected).__name__)}"
+        return f"returned {_type_of(value, hidden)}, not {_article(type(expected).__name__)}"
     if keyed and value.keys() != expected.keys():
         return "returned a dict with other keys than expected"
     if len(value) != len(expected):
+        if hidden:
+            return "returned another number of items than expected"
         return f"returned {len(value)} items where {len(expected)} are expected"
     for key in expected if keyed else range(len(expected)):
-        problem = problem_with(value[key], expected[key], exercise)
+        problem = problem_with(value[key], expected[key], exercise, hidden=hidden)
         if problem is not None:
+            if hidden:
+                return problem
             joint = " of" if ", in item" in problem else ", in"
             return f"{problem}{joint} item {key!r}"
     return None
@@ -89,15 +98,17 @@ def _close_numbers(a: float, b: float, tolerance: Tolerance) -> bool:
     return math.isfinite(b) and abs(a - b) <= tolerance.absolute + relative * abs(b)
 
 
-def _tensor_problem(value: Any, expected: Tensor, exercise: Exercise) -> str | None:
+def _tensor_problem(value: Any, expected: Tensor, exercise: Exercise, hidden: bool) -> str | None:
     what = type(value)
     if what is not Tensor:
         if what is torch.nn.Parameter:
             return "returned a Parameter: return a plain tensor, for example with `.detach()`"
-        return f"returned {_article(what.__name__)}, not a tensor"
+        return f"returned {_type_of(value, hidden)}, not a tensor"
     if not _plain(value):
         return f"returned a tensor of another layout or device ({value.layout}, {value.device})"
     if value.shape != expected.shape:
+        if hidden:
+            return "returned a tensor of another shape than expected"
         return f"returned shape {tuple(value.shape)} where {tuple(expected.shape)} is expected"
     if value.dtype == torch.bool != expected.dtype:
         return "returned true/false values (a mask), not numbers"
@@ -112,6 +123,8 @@ def _tensor_problem(value: Any, expected: Tensor, exercise: Exercise) -> str | N
     if torch.isinf(got).any() and not torch.isinf(want).any():
         return "returned an infinite value in some entries"
     if not close(got, want, _name(expected.dtype), exercise.tolerance):
+        if hidden:
+            return "returned wrong values"
         wrong = int((~_near(got, want, _name(expected.dtype), exercise.tolerance)).sum())
         return f"returned wrong values in {wrong} of {want.numel()} entries"
     return None
@@ -205,6 +218,12 @@ def _numbers(value: Any) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _type_of(value: Any, hidden: bool) -> str:
+    if hidden and type(value) not in KNOWN_TYPES:
+        return "an object of another type"
+    return _article(type(value).__name__)
 
 
 def _article(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder.gradebook.database import GRADEBOOK_VARIABLE
 from mergelab.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parent
 COURSE_VARIABLE = "MERGELAB_COURSE"
 ROOT_VARIABLE = "MERGELAB_ROOT"
+# How learners' code is run when it is graded.
+MODE_VARIABLE = "MERGELAB_GRADING"
+TRUSTED, STOCK = "trusted", "stock"
 
 
 @dataclass(frozen=True)
 class Course:
-    """The folders of one course."""
+    """The folders of one course, and the URL of its gradebook if that is no file of its own."""
 
     root: Path
     state: Path
+    gradebook: str = ""
 
     @property
     def solutions(self) -> Path:
@@ -68,6 +73,7 @@ class Course:
         return {
             COURSE_VARIABLE: str(self.state),
             ROOT_VARIABLE: str(self.root),
+            GRADEBOOK_VARIABLE: self.gradebook,
             "JUPYTER_CONFIG_PATH": str(PACKAGE),
             "JUPYTER_CONFIG_DIR": str(jupyter / "config"),
             "JUPYTER_DATA_DIR": str(jupyter / "data"),
@@ -104,7 +110,11 @@ def find_course() -> Course:
         if (place / "solutions").is_dir() or (place / "lessons").is_dir():
             state = os.environ.get(COURSE_VARIABLE)
             root = place.resolve()
-            return Course(root, Path(state).resolve() if state else root / "autograder" / "course")
+            return Course(
+                root,
+                Path(state).resolve() if state else root / "autograder" / "course",
+                os.environ.get(GRADEBOOK_VARIABLE, ""),
+            )
     raise UserError(
         f"{named or here}: no lessons here; run this in a clone of the repository, or set "
         f"{ROOT_VARIABLE} to one"
@@ -115,11 +125,16 @@ def configuration(course: Course, **directories: str) -> "Config":
     """The settings of `nbgrader_config.py` for this course; `directories` replace course folders.
 
     Keywords are the traits of nbgrader's `CourseDirectory`: root, source_directory, and so on.
+
+    Raises `UserError` if the gradebook cannot be reached or `course.toml` is not right.
     """
     from traitlets.config.loader import PyFileConfigLoader
 
     with environment(course.environment()):
-        config = PyFileConfigLoader("nbgrader_config.py", path=str(PACKAGE)).load_config()
+        try:
+            config = PyFileConfigLoader("nbgrader_config.py", path=str(PACKAGE)).load_config()
+        except SystemExit as error:
+            raise UserError(str(error).removeprefix("error: ")) from None
     for name, value in directories.items():
         config.CourseDirectory[name] = value
     return config

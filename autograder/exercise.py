@@ -1,8 +1,8 @@
 """An exercise is data: one record drives the text, the check, the grade cell and the tests.
 
 Whoever adds an exercise writes one `Exercise` in `autograder/exercises/<topic>.py` and lists it in
-that module's `EXERCISES`. Nothing in a record runs a learner's code: `judging` does, through a
-caller it is given, so that a sandbox can take the place of a plain call without touching a record.
+that module's `EXERCISES`. Nothing in a record runs a learner's code: `calling` does, here or in a
+sandbox.
 """
 
 import pkgutil

@@ -6,11 +6,13 @@ the kinds share all of them. A function that changes its inputs keeps three quar
 results earn.
 """
 
+import builtins
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autograder.calling import Call, Caller, call
+from autograder.calling import Call, Elsewhere, Failure, call
 from autograder.compare import problem_with, same_result, shown
 from autograder.exercise import Case, Exercise, Misconception
 
@@ -18,6 +20,14 @@ CORE_SHARE = 0.5
 MUTATED_SHARE = 0.75
 LISTED = 4
 NOT_WRITTEN = ("NotImplementedError",)
+# Failures that have their own sentence.
+SAID = {
+    "Ended": "`{name}` ended Python itself on {kind}",
+    "OutOfTime": "`{name}` did not finish on {kind} ({message})",
+    "OutOfMemory": "`{name}` takes {message} on {kind}",
+}
+# What a graded function cannot import, and may be told so by name.
+NOT_THERE = ("mergelab", "autograder", "peft", "transformers", "mergekit", "nbgrader", "pandas")
 
 
 @dataclass
@@ -93,10 +103,9 @@ def judge(
     part: str,
     *,
     seed: str = "0",
-    caller: Caller = call,
     explain: bool = True,
 ) -> Verdict:
-    """Run one part of an exercise's cases through `caller` and score the result.
+    """Run one part of an exercise's cases and score the result.
 
     `explain=False` leaves out the search for a known misconception, which the score does not need.
 
@@ -118,7 +127,7 @@ def judge(
     endless: Call | None = None
     for case in exercise.cases(part, seed):
         # Who does not come back once is not waited for again.
-        result = endless or caller(function, case)
+        result = endless or call(function, case)
         failure = result.failure
         if failure is not None and failure.kind == "OutOfTime":
             endless = result
@@ -127,7 +136,8 @@ def judge(
                 f"`{name}` is not written yet: replace `raise NotImplementedError()` by your code."
             )
             return verdict
-        verdict.outcomes.append(Outcome(case, result, problem_of(exercise, case, result)))
+        problem = problem_of(exercise, case, result, hidden=part == "hidden")
+        verdict.outcomes.append(Outcome(case, result, problem))
     verdict.mutated = any(outcome.call.mutated for outcome in verdict.outcomes)
     verdict.score = _score(verdict)
     if explain and not verdict.passed:
@@ -135,17 +145,35 @@ def judge(
     return verdict
 
 
-def problem_of(exercise: Exercise, case: Case, result: Call) -> str | None:
-    """What is wrong with one call, as the rest of a sentence that starts with "it", or None."""
+def problem_of(exercise: Exercise, case: Case, result: Call, *, hidden: bool = False) -> str | None:
+    """What is wrong with one call, as the rest of a sentence that starts with "it", or None.
+
+    With `hidden` it says nothing that depends on what the call was given.
+    """
     if result.failure is not None:
-        return f"stopped with {result.failure.kind}"
+        return f"stopped with {_kind_of(result.failure)}"
     if exercise.judged is not None:
-        problem = exercise.judged(result.value, case)
+        problem = _judged(exercise, result.value, case)
     else:
-        problem = problem_with(result.value, expected(exercise, case), exercise)
+        problem = problem_with(result.value, expected(exercise, case), exercise, hidden=hidden)
     if problem is None and _too_large(case, result):
+        if hidden:
+            return "makes a tensor that is larger than allowed"
         return f"makes a tensor of {result.largest:,} bytes, where {case.largest:,} are allowed,"
     return problem
+
+
+def _judged(exercise: Exercise, value: Any, case: Case) -> str | None:
+    try:
+        return exercise.judged(value, case)
+    except Exception:  # a value of a form that nobody has thought of
+        return "returned something that cannot be judged"
+
+
+def _kind_of(failure: Failure) -> str:
+    """An exception's type as feedback names it: a learner's own may be called anything."""
+    known = isinstance(getattr(builtins, failure.kind, None), type)
+    return failure.kind if known or failure.kind in SAID else "an exception of its own"
 
 
 def _too_large(case: Case, result: Call) -> bool:
@@ -233,18 +261,28 @@ def describe(verdict: Verdict) -> str:
     kind = "every kind of input" if everywhere else first.case.kind
     if failure is None:
         sentence = f"`{name}` {first.problem} on {first.case.kind}"
-    elif failure.kind == "OutOfTime":
-        sentence = f"`{name}` did not finish on {first.case.kind} ({failure.message})"
+    elif failure.kind in SAID:
+        kind = first.case.kind
+        sentence = SAID[failure.kind].format(name=name, kind=kind, message=failure.message)
     else:
         where = f" ({failure.line})" if failure.line else ""
-        sentence = f"`{name}` stopped with {failure.kind}{where} on {kind}"
+        sentence = f"`{name}` stopped with {_kind_of(failure)}{where} on {kind}"
+        absent = _absent(failure)
         # The words of an exception can hold values, and hidden values stay hidden.
-        if verdict.part == "visible" and failure.message:
+        if absent:
+            sentence += f": {absent} is not there when a function is graded"
+        elif verdict.part == "visible" and failure.message:
             sentence += f": {failure.message}"
     others = [each for each in failing if each != first.case.kind]
     if others and kind == first.case.kind:
         sentence += f"; it also fails on {listed(others)}"
     return sentence.rstrip(".") + "."
+
+
+def _absent(failure: Failure) -> str:
+    """The package that a function asked for and that the sandbox does not have, or ""."""
+    found = re.match(r"No module named '(\w+)", failure.message)
+    return found[1] if found and found[1] in NOT_THERE else ""
 
 
 def call_text(exercise: Exercise, case: Case) -> str:
@@ -261,7 +299,8 @@ def call_text(exercise: Exercise, case: Case) -> str:
 
 def unmet(exercise: Exercise, function: Any) -> list[str]:
     """Names of the earlier functions that `function` calls and that fail their own check."""
-    namespace = getattr(function, "__globals__", {})
+    elsewhere = isinstance(function, Elsewhere)
+    namespace = function.siblings if elsewhere else getattr(function, "__globals__", {})
     from autograder.exercise import find
 
     broken = []

@@ -140,7 +140,7 @@ def solutions_of(course: Course, exercises: Sequence[Exercise]) -> list[Solution
 
 
 def _solution(notebook: "NotebookNode", exercise: Exercise) -> Solution | None:
-    from autograder.execution import essential
+    from autograder.essential import essential
 
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     kept = [cell for cell in code if not cell.metadata.get("nbgrader", {}).get("grade")]

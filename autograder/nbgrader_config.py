@@ -2,12 +2,19 @@
 
 Everything that grading writes lies in one folder that git ignores: `autograder/course/`, or the
 folder named by MERGELAB_COURSE. MERGELAB_ROOT names another repository of lessons.
+MERGELAB_GRADEBOOK names a database server for the gradebook (`autograder.gradebook.database`), and
+the file `course.toml` in that folder says what late work costs (`autograder.gradebook.late`).
 """
 
 import os
+import sys
 from pathlib import Path
 
 from traitlets.config import Config
+
+from autograder.gradebook.database import GRADEBOOK_VARIABLE, gradebook_url
+from autograder.gradebook.late import late_rule
+from mergelab.errors import UserError
 
 # traitlets provides `c` when it reads this file as a configuration.
 c = globals().get("c", Config())
@@ -24,7 +31,21 @@ for step in ("submitted", "autograded", "feedback"):
     folder = COURSE / step
     inside = folder.is_relative_to(ROOT)
     c.CourseDirectory[f"{step}_directory"] = str(folder.relative_to(ROOT) if inside else folder)
-c.CourseDirectory.db_url = f"sqlite:///{COURSE / 'gradebook.db'}"
+
+try:
+    c.CourseDirectory.db_url = gradebook_url(
+        os.environ.get(GRADEBOOK_VARIABLE, ""), COURSE / "gradebook.db"
+    )
+    c.AssignLatePenalties.plugin_class = "autograder.gradebook.late_plugin.CourseLatePenalty"
+    c.CourseLatePenalty.rule = late_rule(COURSE).model_dump()
+except UserError as error:
+    # After any other exception nbgrader goes on with its defaults: another, empty gradebook.
+    raise SystemExit(f"error: {error}") from None
+
+# A new gradebook is made with the command `alembic`, which is installed beside this Python.
+beside, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+if path.split(os.pathsep)[0] != beside:
+    os.environ["PATH"] = os.pathsep.join([beside, path])
 
 c.Exchange.root = str(COURSE / "exchange")
 c.Exchange.cache = str(COURSE / "cache")
@@ -43,14 +64,26 @@ c.CourseDirectory.ignore = [
 # A cell that a learner has deleted counts 0; without this it stops the grading of the class.
 c.OverwriteCells.add_missing_cells = True
 
+# A learner's code runs in a sandbox, unless stock mode is asked for by name: then it runs in a
+# kernel of its own, which also holds the tests and can be made to lie.
+STOCK = os.environ.get("MERGELAB_GRADING", "trusted") == "stock"
 c.Execute.timeout = 60
 c.Execute.extra_arguments = ["--IPKernelApp.log_level=40"]
+c.Autograde.sanitize_preprocessors = [
+    "autograder.preprocessors.SetRight",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.DeduplicateIds",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 c.Autograde.autograde_preprocessors = [
-    "autograder.execution.ExecuteEssential",
+    f"autograder.preprocessors.{'ExecuteEssential' if STOCK else 'JudgeApart'}",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
+    "autograder.preprocessors.CleanText",
 ]

@@ -16,9 +16,10 @@ from typing import Any
 import nbformat
 
 from autograder.courses import PACKAGE, Course
+from autograder.intake import read_submission
 from autograder.outline import ExerciseOutline, Outline, outlines
 from autograder.selfcheck import run_checks, working_cells
-from autograder.submit import last_submission, read_submission
+from autograder.submit import last_submission
 from mergelab.errors import UserError
 
 _FOLDER = "progress"

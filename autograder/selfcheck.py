@@ -22,8 +22,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.courses import Course
+from autograder.intake import read_submission
 from autograder.outline import ExerciseOutline, Outline, outline, outlines
-from autograder.submit import locate, read_submission
+from autograder.submit import locate
 from mergelab.errors import UserError
 
 # Generous, because a computer may be slow; what does not end is stopped all the same.
@@ -105,7 +106,7 @@ def run_checks(
 
     Sentences about cells that do not run go into `notes`.
     """
-    from autograder.execution import essential
+    from autograder.essential import essential
 
     cells = working_cells(notebook)
     calls = [exercise.function for exercise in exercises]
@@ -127,7 +128,7 @@ def run_checks(
 def working_cells(notebook: NotebookNode) -> list[str]:
     """The sources of the code cells that are not grade cells."""
     return [
-        "".join(cell.source)  # in a file as written a source is a list of lines
+        cell.source
         for cell in notebook.cells
         if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("grade")
     ]

@@ -1,7 +1,8 @@
 """Grades one's own work in one step: submit, collect, autograde and feedback, by nbgrader.
 
-Everything happens in a private course folder; the learner's notebook is only read. The kernel that
-runs the learner's code also holds the tests ("stock mode"): right for studying alone, and said so.
+Everything happens in a private course folder; the learner's notebook is only read. Its code runs in
+a sandbox, as in a class; where there is none, in a kernel that also holds the tests ("stock mode"):
+good enough for studying alone, and said so.
 """
 
 import hashlib
@@ -18,14 +19,22 @@ import nbformat
 from filelock import FileLock
 from nbformat import NotebookNode
 
-from autograder.courses import Course, api, environment, succeed
+from autograder.courses import (
+    MODE_VARIABLE,
+    STOCK,
+    TRUSTED,
+    Course,
+    api,
+    environment,
+    succeed,
+)
 from autograder.exercise import find
 from autograder.grade_cell import parse_call
+from autograder.intake import grade_id, read_submission
+from autograder.sandbox.host import unavailable
 from mergelab.errors import UserError
 
-MODE = "stock"
 LEARNER = "me"
-NOTEBOOK_LIMIT = 20_000_000
 
 Progress = Callable[[str], None]
 
@@ -72,7 +81,8 @@ class Submission:
     results: list[Result]
     feedback: str
     notes: list[str] = field(default_factory=list)
-    mode: str = MODE
+    mode: str = TRUSTED
+    why_stock: str | None = None
 
     @property
     def score(self) -> float:
@@ -114,6 +124,8 @@ class Submission:
 def submit(course: Course, target: str, progress: Progress | None = None) -> Submission:
     """Grade a lesson: `target` is its name, its folder, or a notebook.
 
+    In a sandbox where there can be one, else in stock mode.
+
     Raises `UserError` if there is no such lesson or the notebook cannot be graded.
     """
     tell = progress or (lambda _: None)
@@ -126,8 +138,12 @@ def submit(course: Course, target: str, progress: Progress | None = None) -> Sub
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / f".{lesson}.lock"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
-            results, feedback = _grade(course, lesson, notebook, path, tell)
-            found = Submission(lesson, str(path), results, feedback, notes)
+            tell("starting the sandbox")
+            why = unavailable()
+            mode = STOCK if why else TRUSTED
+            with environment({MODE_VARIABLE: mode}):
+                results, feedback = _grade(course, lesson, notebook, path, tell)
+            found = Submission(lesson, str(path), results, feedback, notes, mode, why)
             _remember(course, found, path)
     except OSError as error:
         place = error.filename or course.state
@@ -206,66 +222,6 @@ def locate(course: Course, target: str) -> tuple[str, Path]:
     return lesson, path
 
 
-def read_submission(path: Path, release: NotebookNode, notes: list[str]) -> NotebookNode:
-    """A learner's notebook, checked before anything runs; what was set right goes into `notes`.
-
-    Raises `UserError` if it is not a notebook of this lesson.
-    """
-    if path.stat().st_size > NOTEBOOK_LIMIT:
-        raise UserError(
-            f"{path}: {path.stat().st_size // 1_000_000} MB is too large to grade; clear the "
-            f"outputs (Edit, Clear All Outputs) and save"
-        )
-    try:
-        notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        if notebook.nbformat != 4:
-            raise UserError(
-                f"{path}: is in notebook format {notebook.nbformat}; open it in JupyterLab and save"
-            )
-        for cell in notebook.cells:
-            cell.outputs = [] if cell.cell_type == "code" else None
-            if cell.outputs is None:
-                del cell["outputs"]
-        # Ids missing from files that other tools wrote are added without a word.
-        _, notebook = nbformat.validator.normalize(notebook)
-        nbformat.validate(notebook)
-    except UserError:
-        raise
-    except Exception as error:
-        kind = type(error).__name__
-        raise UserError(
-            f"{path}: cannot be read as a notebook ({kind}); open it in JupyterLab and save, or "
-            f"start again from a fresh copy"
-        ) from None
-    official = {_grade_id(cell): cell for cell in release.cells if _grade_id(cell)}
-    found: set[str] = set()
-    for cell in notebook.cells:
-        grade_id = _grade_id(cell)
-        if not grade_id:
-            continue
-        if grade_id in found or grade_id not in official:
-            # A copied cell carries the metadata along; the first is the one that counts.
-            del cell.metadata["nbgrader"]
-            if grade_id in found:
-                notes.append(f"the cell {grade_id} is there twice; the first one counts")
-            continue
-        found.add(grade_id)
-        cell.metadata["nbgrader"] = official[grade_id].metadata["nbgrader"]
-    if not found:
-        raise UserError(f"{path}: holds no exercise of this lesson; is it another notebook?")
-    notes += [
-        f"the cell {grade_id} is missing and counts 0"
-        for grade_id, cell in official.items()
-        if grade_id not in found and cell.metadata["nbgrader"]["solution"]
-    ]
-    return notebook
-
-
-def _grade_id(cell: NotebookNode) -> str | None:
-    marked = cell.metadata.get("nbgrader")
-    return marked.get("grade_id") if isinstance(marked, dict) else None
-
-
 def _private_course(course: Course, lesson: str) -> Course:
     """A course of one's own for this version of a lesson; older versions are removed.
 
@@ -334,7 +290,7 @@ def _results(grader: Any, private: Course, lesson: str) -> list[Result]:
             for grade in gradebook.find_submission_notebook(lesson, lesson, LEARNER).grades
         }
         for cell in graded.cells:
-            grade = scores.get(_grade_id(cell) or "")
+            grade = scores.get(grade_id(cell))
             if grade is None:
                 continue
             call = parse_call(sources[grade.name])

@@ -1,21 +1,21 @@
-"""Every lesson as it ships: its three forms agree, and nbgrader grades it rightly at both ends.
+"""Every lesson as it ships: its three forms agree, and a class is graded rightly.
 
-Grading goes through nbgrader itself. A submission of round n answers each exercise of a lesson with
-that exercise's n-th known wrong or unusual function, so that few submissions try them all.
+The class of a lesson is graded as any class is: in the sandbox, through nbgrader. One student hands
+in the reference, one nothing; student n answers each exercise with that exercise's n-th known wrong
+or unusual function, so that few submissions try them all.
 """
 
-import shutil
 from itertools import zip_longest
-from pathlib import Path
 
 import nbformat
 import pytest
+from carried import answer
 from small_lessons import own_course
 
 from autograder import build
 from autograder.courses import PACKAGE, Course
 from autograder.exercise import Exercise, of_lesson
-from autograder.submit import submit
+from autograder.grading import grade_class
 
 HERE = Course(PACKAGE.parent, PACKAGE / "course")
 LESSONS = build.lesson_names(HERE)
@@ -32,43 +32,35 @@ WRITTEN = {
 
 
 def variants(exercise: Exercise) -> list[tuple[str, tuple[float, float], str]]:
-    """Name, band and source of each function that is known for an exercise, besides its own."""
-    home = f"find({exercise.id!r})"
+    """Name, band and expression of each function known for an exercise, besides its own."""
     wrong = [
-        (each.name, each.band, f"{home}.misconceptions[{number}].function")
+        (each.name, each.band, f"exercise.misconceptions[{number}].function")
         for number, each in enumerate(exercise.misconceptions)
     ]
-    right = [(name, (1.0, 1.0), f"{home}.alternatives[{name!r}]") for name in exercise.alternatives]
+    right = [
+        (name, (1.0, 1.0), f"exercise.alternatives[{name!r}]") for name in exercise.alternatives
+    ]
     return wrong + right
 
 
-ROUNDS = [
-    pytest.param(lesson, number, answers, id=f"{lesson}-{number}")
-    for lesson in LESSONS
-    for number, answers in enumerate(
-        zip_longest(*(variants(exercise) for exercise in of_lesson(lesson)))
-    )
-]
+def rounds(lesson: str) -> list[tuple[tuple[str, tuple[float, float], str] | None, ...]]:
+    return list(zip_longest(*map(variants, of_lesson(lesson))))
 
 
-@pytest.fixture
-def course(tmp_path: Path) -> Course:
-    """The repository's lessons, with a work folder and grading of one's own."""
-    return own_course(tmp_path / "course", PACKAGE.parent, tmp_path / "state")
-
-
-def hand_in(course: Course, lesson: str, notebook: nbformat.NotebookNode | Path) -> None:
-    folder = course.work / lesson
+def hand_in(course: Course, student: str, lesson: str, notebook: nbformat.NotebookNode) -> None:
+    folder = course.state / "submitted" / student / lesson
     folder.mkdir(parents=True)
-    target = folder / f"{lesson}.ipynb"
-    if isinstance(notebook, Path):
-        shutil.copy(notebook, target)
-    else:
-        nbformat.write(notebook, target)
+    nbformat.write(notebook, folder / f"{lesson}.ipynb")
 
 
-def scores(course: Course, lesson: str) -> dict[str, float]:
-    return {r.id: r.score for r in submit(course, lesson).results if not r.written}
+def answered(lesson: str, answers: tuple) -> nbformat.NotebookNode:
+    """The instructor's notebook with these answers, one for each exercise or None."""
+    notebook = nbformat.read(build.notebook_path(HERE, lesson), as_version=4)
+    cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
+    for exercise, each in zip(of_lesson(lesson), answers, strict=True):
+        if each is not None:
+            cells[exercise.function].source = answer(exercise, each[2])
+    return notebook
 
 
 @each_lesson
@@ -92,39 +84,32 @@ def test_a_release_holds_its_exercises_with_their_points_and_its_written_answers
 
 
 @each_lesson
-def test_the_reference_solution_earns_full_marks(course, lesson):
-    hand_in(course, lesson, build.notebook_path(course, lesson))
-    assert scores(course, lesson) == {e.id: e.points.total for e in of_lesson(lesson)}
+def test_a_class_gets_the_points_it_has_earned(lesson, tmp_path):
+    course = own_course(tmp_path / "course", PACKAGE.parent, tmp_path / "state")
+    exercises, answers = of_lesson(lesson), rounds(lesson)
+    hand_in(course, "reference", lesson, answered(lesson, (None,) * len(exercises)))
+    hand_in(course, "untouched", lesson, nbformat.read(course.release(lesson), as_version=4))
+    for number, each in enumerate(answers):
+        hand_in(course, f"student{number}", lesson, answered(lesson, each))
 
+    graded = {each.student: each for each in grade_class(course, lesson).submissions}
 
-@each_lesson
-def test_the_untouched_release_scores_exactly_zero(course, lesson):
-    hand_in(course, lesson, course.release(lesson))
-    found = submit(course, lesson)
-    assert {r.id: r.score for r in found.results if not r.written} == {
-        e.id: 0 for e in of_lesson(lesson)
+    assert graded.keys() == {
+        "reference",
+        "untouched",
+        *(f"student{n}" for n in range(len(answers))),
     }
-    assert all(r.reasons == ["No answer yet."] for r in found.results if r.written)
-
-
-@pytest.mark.parametrize(("lesson", "number", "answers"), ROUNDS)
-def test_wrong_answers_score_within_their_bands_and_unusual_ones_in_full(
-    course, lesson, number, answers
-):
-    notebook = nbformat.read(build.notebook_path(course, lesson), as_version=4)
-    cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
-    exercises = of_lesson(lesson)
-    for exercise, answer in zip(exercises, answers, strict=True):
-        if answer is not None:
-            cells[
-                exercise.function
-            ].source = f"from autograder.exercise import find\n\n{exercise.function} = {answer[2]}"
-    hand_in(course, lesson, notebook)
-    found = scores(course, lesson)
-    for exercise, answer in zip(exercises, answers, strict=True):
-        name, (low, high), _ = answer or ("the reference", (1.0, 1.0), "")
-        share = found[exercise.id] / exercise.points.total
-        assert low <= share <= high, f"{exercise.id}, {name}: {share:.2f}"
+    assert graded["reference"].scores == {e.id: e.points.total for e in exercises}
+    assert graded["untouched"].scores == {e.id: 0 for e in exercises}
+    problems = []
+    for number, row in enumerate(answers):
+        for exercise, each in zip(exercises, row, strict=True):
+            name, (low, high), _ = each or ("the reference", (1.0, 1.0), "")
+            share = graded[f"student{number}"].scores[exercise.id] / exercise.points.total
+            if not low <= share <= high:
+                reason = graded[f"student{number}"].reasons.get(exercise.id)
+                problems.append(f"{exercise.id}, {name}: {share:.2f}, {reason}")
+    assert problems == []
 
 
 def test_the_course_has_at_least_thirty_exercises_and_every_lesson_some():

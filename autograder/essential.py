@@ -1,22 +1,18 @@
-"""What runs when a submission is graded: what the graded functions need, and nothing else.
+"""The part of a notebook that runs when a submission is graded, and nothing else.
 
 From all code cells run the imports, the definitions (def, class) and the assignments that the
-functions in the grade cells need, directly or through one another, in the notebook's order; then
-the grade cells as they are. Everything else stays out: plots, model loading, widgets, loops,
-prints, and imports that only those need. So a lesson that takes a minute to run top to bottom is
-graded in seconds, helpers in extra cells work, and a broken demonstration costs no points.
+graded functions need, directly or through one another, in the notebook's order. Everything else
+stays out: plots, model loading, widgets, loops, prints, and imports that only those need. So a
+lesson that takes a minute to run top to bottom is graded in seconds, helpers in extra cells work,
+and a broken demonstration costs no points.
+
+The sandbox uses this file, too, without the rest of the package: it imports nothing of ours.
 """
 
 import ast
 import symtable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from IPython.core.inputtransformer2 import TransformerManager
-from nbformat import NotebookNode
-from nbgrader.preprocessors import Execute
-from nbgrader.utils import is_grade
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -48,9 +44,7 @@ def essential(sources: Sequence[str], graded: Sequence[bool]) -> list[str]:
     plain = list(sources)
     for index, source in enumerate(sources):
         try:
-            # Magics become calls of get_ipython, which are left out like any loose call.
-            plain[index] = TransformerManager().transform_cell(source)
-            parsed = ast.parse(plain[index]).body
+            plain[index], parsed = _parsed(source)
             found = [(part, *_names(part)) for part in parsed]
         except (SyntaxError, ValueError, RecursionError):
             whole.add(index)
@@ -67,6 +61,17 @@ def essential(sources: Sequence[str], graded: Sequence[bool]) -> list[str]:
         sources[index] if index in whole else _selected(plain[index], index, kept)
         for index in range(len(sources))
     ]
+
+
+def _parsed(source: str) -> tuple[str, list[ast.stmt]]:
+    """A cell as Python and its statements; magics become calls, left out like any loose call."""
+    try:
+        return source, ast.parse(source).body
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        plain = TransformerManager().transform_cell(source)
+        return plain, ast.parse(plain).body
 
 
 def _reachable(statements: list[Statement], needed: set[str]) -> list[Statement]:
@@ -118,25 +123,3 @@ def _names(part: ast.stmt) -> tuple[set[str], set[str]]:
         tables += table.get_children()
         needs |= {s.get_name() for s in table.get_symbols() if s.is_global()}
     return makes, needs
-
-
-class ExecuteEssential(Execute):
-    """nbgrader's execution step, running only the essential part of each cell."""
-
-    def preprocess(self, nb: NotebookNode, resources: Any, **options: Any) -> Any:
-        code = {i: cell for i, cell in enumerate(nb.cells) if cell.cell_type == "code"}
-        parts = essential([c.source for c in code.values()], [is_grade(c) for c in code.values()])
-        self.parts = dict(zip(code, parts, strict=True))
-        return super().preprocess(nb, resources, **options)
-
-    def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> Any:
-        runs = self.parts.get(index, "")
-        if not runs.strip():
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-            return cell, resources
-        source, cell.source = cell.source, runs
-        try:
-            return super().preprocess_cell(cell, resources, index)
-        finally:
-            cell.source = source

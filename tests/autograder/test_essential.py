@@ -2,7 +2,7 @@
 
 import pytest
 
-from autograder.execution import essential
+from autograder.essential import essential
 
 GRADE = 'grade("ties/trim", trim, part="hidden")'
 
