@@ -121,9 +121,9 @@ def mutants(exercise: str, source: str, function: str) -> list[Mutant]:
 
     >>> for each in mutants("a/f", "def f(x):\\n    return x.abs() >= 2", "f")[:3]:
     ...     print(each.id, "-", each.description)
-    5b7829/compare/1 - line 2: `>=` became `>`
-    5b7829/compare/2 - line 2: `>=` became `<`
-    5b7829/forgotten/1 - line 2: `x.abs()` became `x`
+    441abc/compare/1 - line 2: `>=` became `>`
+    441abc/compare/2 - line 2: `>=` became `<`
+    441abc/forgotten/1 - line 2: `x.abs()` became `x`
     """
     tree = ast.parse(source)
     defined = next(

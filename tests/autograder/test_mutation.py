@@ -25,7 +25,7 @@ from mergelab.errors import UserError
 
 EXERCISES = [exercise for group in topics().values() for exercise in group]
 TABLE = Path("data/tables/mutants.csv")
-SAMPLE = 3  # mutants of each exercise that every test run tries
+SAMPLE = 5  # mutants of each exercise that every test run tries
 
 
 def changes(body: str) -> list[str]:
