@@ -6,7 +6,7 @@ sandbox.
 """
 
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -103,6 +103,9 @@ class Exercise:
     Where more than one result is right (random drops, a recipe that is merged and evaluated),
     `judged(value, case)` takes the place of the comparison with the reference's result: it says
     what is wrong, as the rest of a sentence that starts with "it", or None.
+
+    `equivalent` names mutants of the lesson's solution (`mergelab mutants`) that no case can or may
+    catch, each with the reason: it computes the same, or differs outside the contract only.
     """
 
     id: str
@@ -124,6 +127,7 @@ class Exercise:
     any_dtype: bool = False
     uses: Sequence[str] = ()
     judged: Callable[[Any, Case], str | None] | None = None
+    equivalent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def function(self) -> str:

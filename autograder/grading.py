@@ -10,6 +10,8 @@ import json
 import os
 import sqlite3
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
@@ -264,7 +266,9 @@ def _judged_together(
         return
     own = None
     if executor is None:
-        own = executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        own = executor = ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+        )
     try:
         futures: dict[Future[Any], str] = {}
         with suppress(BrokenExecutor):
@@ -282,6 +286,17 @@ def _judged_together(
     finally:
         if own is not None:
             own.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end when the one that started it does, however that ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def register(course: Course, lesson: str) -> None:

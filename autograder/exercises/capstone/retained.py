@@ -288,4 +288,10 @@ RETAINED = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "by sorting": by_sorting},
     hints=HINTS,
+    equivalent={
+        "4b347a/arithmetic/1": (
+            "Computes the same comparison: all sources and the merge have the same skills, so "
+            "their sums compare as their means do."
+        ),
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import ANY_OF_LIST, WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Deltas = Sequence[Tensor]
@@ -312,6 +313,15 @@ def hidden(seed: str) -> list[Case]:
         case("bfloat16", 3, [24], dtype=torch.bfloat16),
         case("float16", 3, [24], rate, draw.weights(3), dtype=torch.float16),
         Case("transposed matrices", (columns, rate, rolls(draw, columns))),
+        Case(
+            "float16",
+            (
+                [torch.tensor([40000.0, 1.0]).half(), torch.tensor([-50000.0, 2.0]).half()],
+                0.5,
+                [torch.tensor([0.75, 0.25]), torch.tensor([0.5, 0.75])],
+                [0.25, 0.125],
+            ),
+        ),
     ]
 
 
@@ -334,4 +344,9 @@ DARE_LINEAR = Exercise(
     alternatives={"by loop": by_loop, "stacked": stacked, "last first": last_first},
     hints=HINTS,
     uses=("dare/drop", "dare/rescale"),
+    equivalent={
+        "eedc2b/keyword/1": WIDER,
+        "eedc2b/constant/2": ANY_OF_LIST,
+        "faf30e/constant/2": ANY_OF_LIST,
+    },
 )

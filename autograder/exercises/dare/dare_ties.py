@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import ANY_OF_LIST, CANCELS
 from autograder.exercise import Case, Exercise, Misconception, Points
 from autograder.exercises.dare.dare_linear import dropped, ones, rolls, vectors
 from mergelab.methods import disjoint_merge, elect_sign, trim
@@ -362,6 +363,15 @@ def hidden(seed: str) -> list[Case]:
         case("bfloat16", 3, [24], dtype=torch.bfloat16),
         case("float16", 3, [24], 0.5, draw.weights(3), dtype=torch.float16),
         Case("transposed matrices", (columns, 0.5, rolls(draw, columns))),
+        Case(
+            "float16",
+            (
+                [torch.tensor([40000.0, 1.0]).half(), torch.tensor([50000.0, 2.0]).half()],
+                0.5,
+                [torch.tensor([0.75, 0.25]), torch.tensor([0.5, 0.75])],
+            ),
+            {"lam": 0.5},
+        ),
     ]
 
 
@@ -387,4 +397,10 @@ DARE_TIES = Exercise(
     },
     hints=HINTS,
     uses=("dare/drop", "dare/rescale"),
+    equivalent={
+        "e277a5/constant/1": CANCELS,
+        "e5af08/constant/2": ANY_OF_LIST,
+        "8fcd66/similar/1": "Computes the same: a mean has the sign of its sum.",
+        "5bc59e/constant/2": ANY_OF_LIST,
+    },
 )

@@ -246,4 +246,7 @@ ESTIMATE_EXPECTATION = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "by std": by_std, "as a list": as_a_list},
     hints=HINTS,
+    equivalent={
+        "17c4bd/forgotten/1": "Computes the same: `samples` is a list already.",
+    },
 )

@@ -215,4 +215,10 @@ RESCALE = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "by factor": by_factor, "on a copy": on_a_copy},
     hints=HINTS,
+    equivalent={
+        "223b47/forgotten/2": (
+            "Computes the same: torch divides half precision by a number in float32, and "
+            "rounds once."
+        ),
+    },
 )

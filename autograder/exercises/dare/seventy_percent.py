@@ -177,4 +177,9 @@ SEVENTY_PERCENT = Exercise(
     alternatives={"a little smaller": a_little_smaller, "density per model": density_per_model},
     hints=HINTS,
     judged=judged,
+    equivalent={
+        "dde441/entry/2": (
+            "Computes the same: the adapters themselves name `base`, so a recipe may leave it out."
+        ),
+    },
 )

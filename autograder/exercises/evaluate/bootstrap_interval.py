@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import PLAIN_NUMBER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Limits = tuple[float, float]
@@ -288,4 +289,13 @@ BOOTSTRAP_INTERVAL = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "by matrix": by_matrix, "by hand": by_hand},
     hints=HINTS,
+    equivalent={
+        "02b999/constant/3": "Computes the same: the last dimension of a matrix is the second.",
+        "40175f/constant/2": "Computes the same: the one dimension of a vector is its last, too.",
+        "ebcf8c/constant/2": "Computes the same: the one dimension of a vector is its last, too.",
+        "ee61e5/constant/3": "Computes the same: the last dimension of a matrix is the second.",
+        "ee61e5/constant/6": "Computes the same: the last dimension of a matrix is the second.",
+        "f8b3d5/forgotten/1": PLAIN_NUMBER,
+        "f8b3d5/forgotten/2": PLAIN_NUMBER,
+    },
 )

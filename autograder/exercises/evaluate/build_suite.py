@@ -331,6 +331,10 @@ def hidden(seed: str) -> list[Case]:
         return row | changes
 
     two = draw.sample(TRAITS, 2)
+    all_known = [
+        chat(0, input=f"{n}. {topics[0]}", traits=[trait]) for n, trait in enumerate(TRAITS)
+    ]
+    all_known += [request(n, tool=tool) for n, tool in enumerate(TOOLS)]
     return [
         Case("good rows", ([chat(0), chat(1, traits=two)],), core=True),
         Case("good rows", ([request(0), request(1), request(2, arguments={})],), core=True),
@@ -366,6 +370,7 @@ def hidden(seed: str) -> list[Case]:
         Case("several reasons at once", ([chat(0, traits=["kind"], topic="it"), chat(0)],)),
         Case("several reasons at once", ([request(0), request(0, tool="close")],)),
         Case("no rows", ([],)),
+        Case("every trait and every tool", (all_known,)),
     ]
 
 
@@ -387,4 +392,7 @@ BUILD_SUITE = Exercise(
     alternatives={"two passes": two_passes, "on a copy": on_a_copy},
     hints=HINTS,
     tolerance=EXACT,
+    equivalent={
+        "d146ec/compare/2": "Computes the same: one or two traits are never all six of them.",
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import PLAIN_NUMBER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Found = tuple[float, float]
@@ -204,4 +205,8 @@ PAIRED_DIFFERENCE = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "from variances": from_variances},
     hints=HINTS,
+    equivalent={
+        "b92b97/forgotten/1": PLAIN_NUMBER,
+        "b92b97/forgotten/2": PLAIN_NUMBER,
+    },
 )

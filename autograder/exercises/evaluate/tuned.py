@@ -258,4 +258,9 @@ TUNED = Exercise(
     alternatives={"weighted sum": weighted_sum, "plain weights": plain_weights},
     hints=HINTS,
     judged=judged,
+    equivalent={
+        "778931/constant/4": (
+            "Outside the contract: any scale that keeps both skills is right, and 1.0 does."
+        ),
+    },
 )

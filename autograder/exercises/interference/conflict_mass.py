@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import PLAIN_NUMBER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 CONTRACT = """
@@ -351,4 +352,14 @@ CONFLICT_MASS = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "from the sum": from_the_sum, "by sides": by_sides},
     hints=HINTS,
+    equivalent={
+        "a4c0b7/forgotten/1": PLAIN_NUMBER,
+        "b3efa5/forgotten/1": PLAIN_NUMBER,
+        "b3efa5/compare/1": (
+            "Computes the same: where one entry is 0 the smaller magnitude is 0, too."
+        ),
+        "b3efa5/arithmetic/2": (
+            "Computes the same: a quotient has the sign of the product, and a division by 0 adds 0."
+        ),
+    },
 )

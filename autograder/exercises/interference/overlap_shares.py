@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import PLAIN_NUMBER
 from autograder.exercise import Case, Exercise, Misconception, Points
 from mergelab.methods import trim
 
@@ -390,4 +391,10 @@ OVERLAP_SHARES = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "by topk": by_topk},
     hints=HINTS,
+    equivalent={
+        "cf5f04/forgotten/1": PLAIN_NUMBER,
+        "c3704e/forgotten/1": PLAIN_NUMBER,
+        "b25482/forgotten/1": PLAIN_NUMBER,
+        "8994cd/forgotten/1": PLAIN_NUMBER,
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import GRID, Draw
+from autograder.equivalence import WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Weights = Mapping[str, Tensor]
@@ -318,4 +319,8 @@ TASK_VECTOR = Exercise(
     misconceptions=WRONG,
     alternatives={"by comprehension": by_comprehension, "in place on a copy": in_place_on_a_copy},
     hints=HINTS,
+    equivalent={
+        "4a3e03/forgotten/1": WIDER,
+        "4a3e03/forgotten/2": WIDER,
+    },
 )

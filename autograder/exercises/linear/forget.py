@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Deltas = Sequence[Tensor]
@@ -261,6 +262,11 @@ def hidden(seed: str) -> list[Case]:
         Case("bfloat16", (torch.ones(8).bfloat16(), small, size // 2)),
         case("float16", 3, 15, dtype=torch.float16),
         Case("transposed matrices", (turned[0], turned[1:], 1)),
+        Case(
+            "float16",
+            (torch.tensor([30000.0, 1.0]).half(), [torch.tensor([40000.0, 0.5]).half()], 0),
+            {"strength": 2.0},
+        ),
     ]
 
 
@@ -286,4 +292,7 @@ FORGET = Exercise(
         "on a copy": on_a_copy,
     },
     hints=HINTS,
+    equivalent={
+        "977c6a/forgotten/1": WIDER,
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import ANY_OF_LIST, WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 from mergelab.methods import linear
 
@@ -251,6 +252,18 @@ def hidden(seed: str) -> list[Case]:
         Case("bfloat16", (tensors(4, 40, dtype=torch.bfloat16), [1.5, 0.75, 3.0, 0.25])),
         Case("float16", ([torch.tensor([scale, -scale, 1.0]).half()] * 2,), weight=2),
         Case("transposed matrices", ([t.T for t in tensors(3, 4, 6)], [1.0, 0.5, 2.0])),
+        Case("`normalize=False`", (tensors(3, 15),), {"normalize": False}, weight=8),
+        Case(
+            "float16",
+            (
+                [
+                    torch.tensor([scale, -scale, 1.0]).half(),
+                    torch.tensor([-scale, scale / 2, 2.0]).half(),
+                ],
+                [3.0, 1.0],
+            ),
+            weight=2,
+        ),
     ]
 
 
@@ -272,4 +285,9 @@ LINEAR = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "stacked": stacked, "shares first": shares_first},
     hints=HINTS,
+    equivalent={
+        "0fbbbb/keyword/1": WIDER,
+        "0fbbbb/constant/2": ANY_OF_LIST,
+        "b9b987/constant/2": ANY_OF_LIST,
+    },
 )

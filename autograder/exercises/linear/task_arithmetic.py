@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Deltas = Sequence[Tensor]
@@ -291,6 +292,14 @@ def hidden(seed: str) -> list[Case]:
         Case("bfloat16", (torch.ones(8).bfloat16(), small), weight=3),
         case("float16", 3, 15, weights=[0.5, 1.5, 0.25], dtype=torch.float16),
         Case("transposed matrices", (turned[0], turned[1:])),
+        Case(
+            "float16",
+            (
+                torch.ones(2).half(),
+                [torch.tensor([40000.0, -30000.0]).half(), torch.tensor([30000.0, 2.0]).half()],
+            ),
+            {"weights": [3.0, -3.0], "lam": 0.5},
+        ),
     ]
 
 
@@ -312,4 +321,8 @@ TASK_ARITHMETIC = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "stacked": stacked, "on a copy": on_a_copy},
     hints=HINTS,
+    equivalent={
+        "afb925/keyword/1": WIDER,
+        "d22bf9/forgotten/2": WIDER,
+    },
 )

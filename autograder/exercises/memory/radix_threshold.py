@@ -354,4 +354,14 @@ RADIX_THRESHOLD = Exercise(
     alternatives={"by halving": by_halving, "with numpy": with_numpy},
     hints=HINTS,
     tolerance=EXACT,
+    equivalent={
+        "d73fd6/keyword/1": (
+            "Differs only where more than 2**24 numbers share a digit: a case of that size "
+            "would take too long."
+        ),
+        "e4ba72/forgotten/2": (
+            "Computes the same: a view of another type keeps any shape, and the mask flattens "
+            "what it selects."
+        ),
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import GRID, Draw
+from autograder.equivalence import PLAIN_NUMBER
 from autograder.exercise import Case, Exercise, Misconception, Points, Tolerance
 
 CONTRACT = """
@@ -323,4 +324,10 @@ ANGLE = Exercise(
     alternatives={"by loop": by_loop, "by unit vectors": by_unit_vectors, "by chord": by_chord},
     hints=HINTS,
     tolerance=Tolerance(absolute=1e-5),
+    equivalent={
+        "dd8827/forgotten/1": PLAIN_NUMBER,
+        "dd8827/forgotten/3": PLAIN_NUMBER,
+        "a9ab7f/forgotten/1": PLAIN_NUMBER,
+        "a9ab7f/swapped/2": "Computes the same: the dot product is symmetric.",
+    },
 )

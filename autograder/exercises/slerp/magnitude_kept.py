@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import CANCELS, PLAIN_NUMBER, SYMMETRIC
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 Sources = Sequence[Tensor]
@@ -291,4 +292,11 @@ MAGNITUDE_KEPT = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "stacked": stacked},
     hints=HINTS,
+    equivalent={
+        "63a726/constant/1": CANCELS,
+        "63a726/constant/3": CANCELS,
+        "aa8bde/forgotten/1": PLAIN_NUMBER,
+        "17f315/swapped/1": SYMMETRIC,
+        "7292bd/forgotten/1": PLAIN_NUMBER,
+    },
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from autograder.cases import Draw
+from autograder.cases import GRID, Draw
 from autograder.exercise import Case, Exercise, Misconception, Points, Tolerance
 
 CONTRACT = """
@@ -237,6 +237,10 @@ def hidden(seed: str) -> list[Case]:
     def two(*shape: int) -> tuple[Tensor, Tensor]:
         return draw.distinct(*shape), 3 * draw.distinct(*shape)
 
+    # Half of the entries nearly cancel, and half precision would lose what is left of them.
+    near, far = draw.distinct(24), draw.distinct(24)
+    nearly = (torch.cat([near, far]).half(), torch.cat([1 / GRID - 1.5 * near, far]).half())
+
     return [
         Case("a right angle", (2 * torch.eye(4)[0], torch.eye(4)[2], 0.5), core=True),
         Case("two vectors", (*two(20), 0.5), core=True),
@@ -256,6 +260,11 @@ def hidden(seed: str) -> list[Case]:
         Case("float16", (torch.full((9,), 300.0).half(), (60 * draw.distinct(9)).half(), t)),
         Case("bfloat16", (*(v.bfloat16() for v in two(40)), t)),
         Case("transposed matrices", (*(v.T for v in two(4, 6)), t)),
+        Case("float16", (*nearly, 0.4)),
+        Case(
+            "float16",
+            (torch.full((4,), 4e4).half(), torch.tensor([4e4, 4e4, -4e4, -4e4]).half(), 0.5),
+        ),
     ]
 
 

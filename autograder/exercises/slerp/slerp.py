@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from autograder.cases import Draw
+from autograder.cases import GRID, Draw
 from autograder.exercise import Case, Exercise, Misconception, Points, Tolerance
 from autograder.exercises.slerp.angle import angle
 from mergelab.methods import slerp as along_arc
@@ -305,6 +305,10 @@ def hidden(seed: str) -> list[Case]:
     def two(*shape: int) -> tuple[Tensor, Tensor]:
         return draw.distinct(*shape), draw.distinct(*shape)
 
+    # Half of the entries nearly cancel, and half precision would lose what is left of them.
+    near, far = draw.distinct(24), draw.distinct(24)
+    nearly = (torch.cat([near, far]).half(), torch.cat([1 / GRID - near, far]).half())
+
     return [
         Case("a right angle", (torch.eye(4)[0], torch.eye(4)[2], t), core=True),
         Case("another angle", (*two(20), t), core=True),
@@ -331,6 +335,7 @@ def hidden(seed: str) -> list[Case]:
         Case("float16", (*(100 * v.half() for v in two(20)), t)),
         Case("bfloat16", (*(v.bfloat16() for v in two(40)), t)),
         Case("transposed matrices", (*(v.T for v in two(4, 6)), t)),
+        Case("float16", (*nearly, 0.5)),
     ]
 
 
@@ -353,4 +358,11 @@ SLERP = Exercise(
     hints=HINTS,
     tolerance=Tolerance(absolute=1e-5),
     uses=("slerp/angle",),
+    equivalent={
+        "4d4454/swapped/1": "Computes the same: the angle is symmetric.",
+        "38d8a9/compare/2": (
+            "Outside the contract: whether a sine is exactly 1e-4 hangs on rounding, and the "
+            "two formulas meet there."
+        ),
+    },
 )

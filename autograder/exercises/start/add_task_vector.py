@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 State = dict[str, Tensor]
@@ -253,4 +254,7 @@ ADD_TASK_VECTOR = Exercise(
     misconceptions=WRONG,
     alternatives={"by copying first": by_copying_first, "with zeros": with_zeros},
     hints=HINTS,
+    equivalent={
+        "b12b87/forgotten/2": WIDER,
+    },
 )

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 
 State = dict[str, Tensor]
@@ -242,4 +243,9 @@ MERGE_TWO = Exercise(
     misconceptions=WRONG,
     alternatives={"by two steps": by_two_steps, "as a weighted sum": as_a_weighted_sum},
     hints=HINTS,
+    equivalent={
+        "bd36be/forgotten/1": WIDER,
+        "f77206/forgotten/1": WIDER,
+        "f77206/forgotten/2": WIDER,
+    },
 )

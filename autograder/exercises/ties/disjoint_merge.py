@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import ANY_OF_LIST, CANCELS, WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 from mergelab.methods import disjoint_merge, elect_sign
 
@@ -369,6 +370,14 @@ def hidden(seed: str) -> list[Case]:
             (swamped, torch.tensor([1.0, -1.0]).bfloat16()),
         ),
         Case("transposed matrices", (transposed, elect_sign(transposed))),
+        Case(
+            "float16",
+            (
+                [torch.tensor([40000.0, -2.0]).half(), torch.tensor([50000.0, -1.0]).half()],
+                torch.tensor([1.0, -1.0]).half(),
+                [3.0, 1.0],
+            ),
+        ),
     ]
 
 
@@ -389,4 +398,11 @@ DISJOINT_MERGE = Exercise(
     misconceptions=WRONG,
     alternatives={"by loop": by_loop, "stacked": stacked, "on copies": on_copies},
     hints=HINTS,
+    equivalent={
+        "3eb5ef/constant/1": CANCELS,
+        "7b47e5/dropped/1": WIDER,
+        "7b47e5/forgotten/1": WIDER,
+        "989192/forgotten/1": "Computes the same: true times a number is that number.",
+        "a916db/constant/2": ANY_OF_LIST,
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import GRID, Draw
+from autograder.equivalence import ANY_OF_LIST, SCALED_VOTE, WIDER
 from autograder.exercise import Case, Exercise, Misconception, Points
 from mergelab.methods import elect_sign
 
@@ -298,6 +299,7 @@ def hidden(seed: str) -> list[Case]:
         Case("bfloat16", ([d.bfloat16() for d in lost(256.0)],)),
         Case("float16", ([d.half() for d in lost(2048.0)],)),
         Case("transposed matrices", ([d.T for d in deltas(3, 4, 6)],)),
+        Case("float16", ([d.half() for d in vectors([4e4, 1.0], [-5e4, 2.0])], [2.0, 2.0])),
     ]
 
 
@@ -319,4 +321,9 @@ ELECT_SIGN = Exercise(
     alternatives={"by loop": by_loop, "by two sums": by_two_sums, "last first": last_first},
     hints=HINTS,
     any_dtype=True,
+    equivalent={
+        "3eb5ef/constant/1": SCALED_VOTE,
+        "eedc2b/keyword/1": WIDER,
+        "eedc2b/constant/2": ANY_OF_LIST,
+    },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from autograder.cases import Draw
+from autograder.equivalence import ANY_OF_LIST
 from autograder.exercise import Case, Exercise, Misconception, Points
 from mergelab.methods import disjoint_merge, elect_sign, linear, ties, trim
 
@@ -399,6 +400,11 @@ def hidden(seed: str) -> list[Case]:
         Case("bfloat16", (deltas(3, 24, dtype=torch.bfloat16), 0.5)),
         Case("float16", (deltas(3, 24, dtype=torch.float16), 0.5, draw.weights(3))),
         Case("transposed matrices", ([d.T for d in deltas(3, 4, 6)], 0.5)),
+        Case(
+            "float16",
+            ([torch.tensor([n * 2.0**-24, 0.5]).half() for n in (1, 2)],),
+            {"lam": 4096.0},
+        ),
     ]
 
 
@@ -421,4 +427,7 @@ TIES = Exercise(
     alternatives={"by loop": by_loop, "stacked": stacked, "last first": last_first},
     hints=HINTS,
     uses=("ties/trim", "ties/elect_sign", "ties/disjoint_merge"),
+    equivalent={
+        "6efc13/constant/2": ANY_OF_LIST,
+    },
 )

@@ -380,4 +380,15 @@ TIES_COMPATIBLE = Exercise(
     alternatives={"by loop": by_loop, "by masks": by_masks},
     hints=HINTS,
     tolerance=EXACT,
+    equivalent={
+        "d477fc/constant/5": (
+            "Outside the contract: `bases` has two entries, so the last is the second."
+        ),
+        "f9ef11/forgotten/1": (
+            "Computes the same: one of the two signs is enough, the product keeps its sign."
+        ),
+        "f9ef11/forgotten/2": (
+            "Computes the same: one of the two signs is enough, the product keeps its sign."
+        ),
+    },
 )

@@ -363,4 +363,9 @@ TRIM = Exercise(
     alternatives={"by loop": by_loop, "on a copy": on_a_copy, "by topk": by_topk},
     hints=HINTS,
     tolerance=EXACT,
+    equivalent={
+        "94ba73/similar/3": (
+            "Computes the same: floor and truncation differ for negative numbers only."
+        ),
+    },
 )
