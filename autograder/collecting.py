@@ -6,6 +6,7 @@ reason, and the others go on.
 """
 
 import os
+import pwd
 import re
 import stat
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ class Handed:
 def collect(course: Course, lesson: str) -> list[str]:
     """Copy the newest submission of each student from the exchange to `submitted/`; returns notes.
 
-    What has been submitted before stays unless the exchange has a newer one.
+    What has been submitted before stays unless the exchange has a newer one. Where the student has
+    an account on this machine, nobody else's folder is taken for the student's.
     """
     newest: dict[str, tuple[datetime, Path]] = {}
     notes = []
@@ -51,6 +53,8 @@ def collect(course: Course, lesson: str) -> list[str]:
             continue
         if when is None or not STUDENT.fullmatch(student):
             notes.append(f"{folder.name!r}: is no submission by a student")
+        elif not _may_be_of(student, folder):
+            notes.append(f"{folder.name!r}: belongs to another account and was not taken")
         elif student not in newest or newest[student][0] < when:
             newest[student] = when, folder
     for student, (when, folder) in sorted(newest.items()):
@@ -107,6 +111,15 @@ def _folders(place: Path) -> Iterator[Path]:
         for path in sorted(place.iterdir()):
             if stat.S_ISDIR(path.lstat().st_mode):
                 yield path
+
+
+def _may_be_of(student: str, folder: Path) -> bool:
+    """Whether a folder of the exchange, where anyone may write, can come from this student."""
+    try:
+        account = pwd.getpwnam(student).pw_uid
+    except KeyError:  # names in the course are not those of accounts
+        return True
+    return folder.lstat().st_uid in (account, os.getuid(), 0)
 
 
 def _named(name: str) -> tuple[str, str, datetime | None]:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -13,6 +14,7 @@ from nbgrader.api import Gradebook
 from small_lessons import SOLUTIONS
 
 from autograder import build
+from autograder.collecting import collect
 from autograder.courses import Course
 from autograder.grading import grade_class
 from autograder.sandbox import host
@@ -117,6 +119,34 @@ def test_the_newest_submission_is_taken_from_the_exchange_and_links_are_not_foll
     with Gradebook(f"sqlite:///{course.state / 'gradebook.db'}") as gradebook:
         submission = gradebook.find_submission(LESSON, "ada")
         assert str(submission.timestamp) == "2026-01-02 10:00:00"
+
+
+def test_nobody_can_hand_in_for_another_account(course, monkeypatch):
+    accounts = {"ada": 4001, "bob": 4002}
+    monkeypatch.setattr(
+        "pwd.getpwnam", lambda name: SimpleNamespace(pw_uid={**accounts, "root": 0}[name])
+    )
+    owners = {"2026-01-01 10:00:00.000000 UTC": 4001, "2026-01-02 10:00:00.000000 UTC": 4002}
+    real = Path.lstat
+
+    def owned(path: Path):
+        found = real(path)
+        for when, user in owners.items():
+            if path.name.startswith(f"ada+{LESSON}+{when}"):
+                values = list(found)
+                values[4] = user
+                return os.stat_result(values)
+        return found
+
+    monkeypatch.setattr(Path, "lstat", owned)
+    for when in owners:
+        send(course, "ada", when, notebook(course, trim=f"# {when}"))
+    send(course, "nobody-here", "2026-01-01 10:00:00.000000 UTC", notebook(course))
+    (note,) = collect(course, LESSON)
+    assert "2026-01-02" in note and note.endswith("belongs to another account and was not taken")
+    taken = course.state / "submitted" / "ada" / LESSON / f"{LESSON}.ipynb"
+    assert "2026-01-01" in taken.read_text()
+    assert (course.state / "submitted" / "nobody-here" / LESSON).is_dir()
 
 
 def test_what_has_not_changed_is_not_graded_again_and_manual_points_stay(course, monkeypatch):
