@@ -1,0 +1,175 @@
+"""What grading a class costs: against nbgrader's stock execution, with workers, and through a kill.
+
+    python tests/benchmarks/grading_cost.py [--class-size 200]
+
+Three measurements on lesson 04_ties, each a ratio within one run: seconds for a submission in the
+sandbox over seconds in stock mode; one worker over two; and a mixed class (honest, wrong, hostile)
+graded with a kill in the middle, held against the same class graded without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import nbformat
+from carried import answer
+from reporting import FOLDER, circumstances, save, table
+from small_lessons import own_course
+
+from autograder import build
+from autograder.courses import PACKAGE, Course
+from autograder.exercise import of_lesson
+from autograder.grading import grade_class, register
+
+LESSON = "04_ties"
+HOSTILE = (
+    "def trim(delta, density):\n    while True:\n        pass",
+    "import os\ndef trim(delta, density):\n    os._exit(0)",
+    "import torch\nkept = []\ndef trim(delta, density):\n"
+    "    while True:\n        kept.append(torch.ones(10**7))",
+    "import os\ndef trim(delta, density):\n    while True:\n        os.fork()",
+    "from mergelab.methods import trim",
+)
+KILLED_RUN = """
+import os
+from pathlib import Path
+from autograder.courses import Course
+from autograder.grading import grade_class
+
+def stop(student, done, total):
+    if done == total // 2:
+        os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    course = Course(Path({root!r}), Path({state!r}))
+    grade_class(course, {lesson!r}, workers=2, progress=stop)
+"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--class-size", type=int, default=200, help="0 leaves the class out")
+    options.add_argument("--few", type=int, default=16, help="submissions for the two ratios")
+    options.add_argument("--out", type=Path, default=FOLDER)
+    chosen = options.parse_args()
+    about = circumstances("python tests/benchmarks/grading_cost.py")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        results: dict[str, object] = {"few": chosen.few}
+        parts = [_ratios(home, chosen.few, results)]
+        if chosen.class_size:
+            parts.append(_whole_class(home, chosen.class_size, results))
+    save(chosen.out, "grading", "What grading a class costs", about, results, parts)
+    print("\n\n".join(parts))
+
+
+def _ratios(home: Path, count: int, results: dict[str, object]) -> str:
+    seconds = {}
+    for name, settings in {
+        "sandbox, 1 worker": {"workers": 1},
+        "stock": {"stock": True},
+        "sandbox, 2 workers": {"workers": 2},
+    }.items():
+        course = _course(home / name, {f"s{n:03}": _honest(n) for n in range(count)})
+        register(course, LESSON)  # what is measured is grading alone
+        began = time.perf_counter()
+        report = grade_class(course, LESSON, again=True, **settings)
+        seconds[name] = (time.perf_counter() - began) / count
+        assert len({each.score for each in report.submissions}) == 1
+    results["seconds_per_submission"] = seconds
+    cost = seconds["sandbox, 1 worker"] / seconds["stock"]
+    speedup = seconds["sandbox, 1 worker"] / seconds["sandbox, 2 workers"]
+    results |= {"cost_over_stock": cost, "speedup_of_two_workers": speedup}
+    rows = [(name, f"{each:.2f}") for name, each in seconds.items()]
+    return (
+        table(("mode", "seconds a submission"), rows)
+        + f"\n\nIn the sandbox a submission costs {cost:.2f} times what it costs in stock mode; "
+        f"two workers are {speedup:.2f} times as fast as one. {count} solved notebooks each."
+    )
+
+
+def _whole_class(home: Path, size: int, results: dict[str, object]) -> str:
+    everyone = {f"s{n:03}": _one_of_many(n) for n in range(size)}
+    whole, broken = _course(home / "whole", everyone), _course(home / "broken", everyone)
+    began = time.perf_counter()
+    report = grade_class(whole, LESSON, workers=2)
+    seconds = time.perf_counter() - began
+    program = home / "killed_run.py"
+    program.write_text(
+        KILLED_RUN.format(root=str(broken.root), state=str(broken.state), lesson=LESSON)
+    )
+    killed = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, **broken.environment(), "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    resumed = grade_class(broken, LESSON, workers=2)
+    same = _book(whole) == _book(broken)
+    unchanged = sum(each.unchanged for each in resumed.submissions)
+    graded = sum(bool(each.scores) for each in report.submissions)
+    results["class"] = {
+        "size": size,
+        "graded": graded,
+        "seconds": seconds,
+        "killed": killed.returncode == -9,
+        "not_graded_again": unchanged,
+        "same_gradebook": same,
+    }
+    return (
+        f"A class of {size} (7 of 10 solved, 2 wrong, 1 hostile), 2 workers: {graded} graded in "
+        f"{seconds:.0f} s, {seconds / size:.2f} s each. Killed halfway and started again, it went "
+        f"on after {unchanged}; the gradebook was {'the same' if same else 'NOT the same'}."
+    )
+
+
+def _honest(number: int) -> nbformat.NotebookNode:
+    notebook = nbformat.read(build.notebook_path(Course(PACKAGE.parent, PACKAGE), LESSON), 4)
+    # No two are the same work: a verdict is never taken from another's.
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(f"# student {number}"))
+    return notebook
+
+
+def _one_of_many(number: int) -> nbformat.NotebookNode:
+    notebook = _honest(number)
+    cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
+    if number % 10 in (7, 8):
+        for exercise in of_lesson(LESSON):
+            which = number % len(exercise.misconceptions)
+            cells[exercise.function].source = answer(
+                exercise, f"exercise.misconceptions[{which}].function"
+            )
+    elif number % 10 == 9:
+        cells["trim"].source = HOSTILE[number // 10 % len(HOSTILE)]
+    return notebook
+
+
+def _course(place: Path, submissions: dict[str, nbformat.NotebookNode]) -> Course:
+    place.mkdir(parents=True)
+    course = own_course(place / "course", PACKAGE.parent, place / "state")
+    for student, notebook in submissions.items():
+        folder = course.state / "submitted" / student / LESSON
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / f"{LESSON}.ipynb")
+    return course
+
+
+def _book(course: Course) -> list[tuple[object, ...]]:
+    with sqlite3.connect(course.state / "gradebook.db") as database:
+        return database.execute(
+            "select sa.student_id, gc.name, g.auto_score from grade g"
+            " join submitted_notebook sn on sn.id = g.notebook_id"
+            " join submitted_assignment sa on sa.id = sn.assignment_id"
+            " join base_cell gc on gc.id = g.cell_id order by 1, 2"
+        ).fetchall()
+
+
+if __name__ == "__main__":
+    main()
