@@ -111,7 +111,12 @@ def _why_missing(name: str, learner: Learner) -> str:
             at = f" in line {line}" if line else ""
             what = f"a syntax error{at} ({words})" if kind == "SyntaxError" else f"{kind}{at}"
             return f"`{name}` is not defined: its cell stops with {what}."
-    return f"`{name}` is not defined: its cell is missing, or names it otherwise."
+    missing = f"`{name}` is not defined: its cell is missing, or names it otherwise."
+    for number, kind, words, line in learner.problems:
+        if kind == "SyntaxError":
+            error = f"has a syntax error in line {line} ({words})"
+            return f"{missing} Cell {number + 1} of the code {error}."
+    return missing
 
 
 def _judges() -> str:

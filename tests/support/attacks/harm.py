@@ -124,7 +124,7 @@ ATTACKS = [
         "        os.fork()",
         "    except OSError:",
         "        pass",
-        reason=" on ",
+        reason="On ",
     ),
     cheat(
         "thread_storm",
@@ -165,7 +165,7 @@ ATTACKS = [
         "large_results",
         "results of 100 MB in every call",
         "return torch.ones(25_000_000)",
-        reason=" on ",
+        reason="On ",
     ),
     cheat(
         "too_large_result",
@@ -180,7 +180,7 @@ ATTACKS = [
         "sys.setrecursionlimit(10**9)",
         "def deeper(): return deeper() + 1",
         "return deeper()",
-        reason=" on ",
+        reason="On ",
     ),
     cheat(
         "late_words",

@@ -116,7 +116,7 @@ ATTACKS = [
         "import os, sys",
         "open('/tmp/x.py', 'w').write('import time; time.sleep(1000)')",
         "os.execv(sys.executable, [sys.executable, '/tmp/x.py'])",
-        reason=" on ",
+        reason="On ",
     ),
     cheat(
         "a_shell",
