@@ -137,7 +137,7 @@ def test_the_start_page_follows_the_learner_until_it_is_edited(course):
 def test_the_course_shows_its_path_and_the_shortened_one():
     page = start_page(Course(PACKAGE.parent, PACKAGE / "no state"))
     assert "| 4 [TIES: settle the conflicts, then merge]" in page
-    assert "| 1, 2 | ●●○ | 50 min |" in page
+    assert "| 1, 2 | ●●○ | 90 min |" in page
     assert "## Short of time?" in page
     assert page.index("1. [Start here") < page.index(
         "[TIES: settle the conflicts, then merge](04_ties/04_ties.ipynb): "

@@ -4,6 +4,7 @@ A graded function runs where there is no `mergelab` and no `autograder`. So the 
 the source of the modules that the function comes from, and loads them from itself.
 """
 
+import ast
 import base64
 import json
 import zlib
@@ -12,6 +13,7 @@ from functools import cache
 from autograder.courses import PACKAGE
 from autograder.exercise import Exercise
 
+OURS = ("autograder", "mergelab")
 LOADER = """
 import base64
 import importlib.abc
@@ -59,24 +61,28 @@ def answer(exercise: Exercise, which: str) -> str:
     module = exercise.reference.__module__
     if not module.startswith(topic):
         module = exercise.misconceptions[0].function.__module__
-    loader = LOADER.format(packed=_packed(topic), module=module, id=exercise.id)
+    loader = LOADER.format(packed=_packed(module), module=module, id=exercise.id)
     return f"{loader}\n\n{exercise.function} = load({which!r})\n"
 
 
 @cache
-def _packed(topic: str) -> str:
-    root = PACKAGE.parent
-    files = [*root.glob("mergelab/*.py"), *root.glob("mergelab/*/*.py")]
-    files += [*root.glob("mergelab/zoo/dialogues/*.py")]
-    files += [PACKAGE / "exercise.py", PACKAGE / "cases.py", PACKAGE / "exercises" / "__init__.py"]
-    files += (PACKAGE / "exercises" / topic.rpartition(".")[2]).glob("*.py")
-    sources = {}
-    for path in sorted(set(files)):
-        parts = path.relative_to(root).with_suffix("").parts
-        package = parts[-1] == "__init__"
-        name = ".".join(parts[:-1] if package else parts)
-        sources[name] = [package, path.read_text("utf-8")]
-    # The other exercises of the topic, and drawing fresh items, take packages that are not there.
-    sources[topic] = [True, ""]
-    sources["mergelab.zoo.fresh"] = [False, "fresh_items = None"]
+def _packed(module: str) -> str:
+    """The sources of a module and of all of ours that it imports, packed."""
+    # Drawing fresh items takes packages that are not there, and no function needs it.
+    sources: dict[str, list[object]] = {"mergelab.zoo.fresh": [False, "fresh_items = None"]}
+    for parent in ("mergelab", "mergelab.zoo", "autograder.exercises", module.rpartition(".")[0]):
+        sources[parent] = [True, ""]
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = PACKAGE.parent.joinpath(*name.split("."))
+        package = path.is_dir()
+        file = path / "__init__.py" if package else path.with_suffix(".py")
+        if name in sources or not file.is_file():
+            continue
+        sources[name] = [package, file.read_text("utf-8")]
+        for node in ast.walk(ast.parse(sources[name][1])):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+                waiting += [each for each in found if each.split(".")[0] in OURS]
     return base64.b85encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
