@@ -89,6 +89,7 @@ def test_a_lesson_goes_through_formgrader_from_release_to_feedback(instructor_la
     (feedback,) = (course.state / "feedback").glob("*/90_small/90_small.html")
     instructor_lab.page.goto(feedback.as_uri())
     page = instructor_lab.page
-    expect(page.get_by_role("heading", name="90_small (Score: 17.0 / 25.0)")).to_be_visible()
+    expect(page.get_by_role("heading", name="A small lesson")).to_be_visible()
+    expect(page.get_by_text("17 of 25 points").first).to_be_visible()
     expect(page.get_by_text(COMMENT)).to_be_visible()
     expect(page.get_by_text("ties is not written yet").first).to_be_visible()

@@ -146,5 +146,5 @@ def test_submitting_in_a_terminal_leaves_feedback_that_opens_offline(lab, course
     assert "90_small: " in done.read_text()
     assert "smallest" in done.read_text()
     lab.page.goto(feedback.as_uri())
-    expect(lab.page.get_by_role("heading", name="90_small (Score: ")).to_be_visible()
+    expect(lab.page.get_by_role("heading", name="A small lesson")).to_be_visible()
     expect(lab.page.get_by_text("smallest").first).to_be_visible()
