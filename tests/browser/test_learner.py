@@ -108,7 +108,6 @@ def test_empty_exercises_get_a_sentence_each_and_no_traceback(lab, small_lesson)
             cell = small_lesson.cell(call)
             sentence = f"{name} is not written yet: replace raise NotImplementedError()"
             expect(cell.output).to_contain_text(sentence)
-            said = cell.text()
     expect(small_lesson.panel.get_by_text("Traceback")).to_have_count(0)
 
 
