@@ -45,7 +45,7 @@ ATTACKS = [
         "files_of_the_host",
         "reads and writes the course, the gradebook, the home folder and /tmp",
         "paths = ['@COURSE@', '@GRADEBOOK@', '@SOLUTION@', '@TMP@', '@HOME@', '/etc/passwd']",
-        "paths += ['/root/.ssh/id_rsa', '/etc/shadow', '/proc/1/root/etc/passwd', '/dev/vda']",
+        "paths += ['/etc/ssh/ssh_config', '/etc/shadow', '/proc/1/root/etc/passwd', '/dev/mem']",
         "paths += ['/proc/1/cwd/x', '/proc/2/root/x', '/proc/self/root/../../etc/passwd']",
         "doings = [lambda p=p: open(p, 'rb').read(1) for p in paths]",
         "doings += [lambda p=p: open(p, 'ab').write(b'changed') for p in paths]",
