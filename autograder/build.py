@@ -17,6 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.courses import Course, environment
+from autograder.files import write_whole
 from autograder.release import contents, generate, leak, swap
 from autograder.source import METADATA, line_of, read_lesson
 from mergelab.errors import UserError
@@ -248,7 +249,5 @@ def _write(notebook: NotebookNode, path: Path) -> bool:
     text = nbformat.writes(notebook) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, text)
     return True

@@ -8,18 +8,17 @@ so a grader that does not trust the notebook finds the exercise, the function's 
 in the cell's source (`parse_call`) and judges the same record elsewhere.
 """
 
-import os
 import sys
 from typing import Any
 
 from autograder.cell_history import unread_cell
+from autograder.courses import hidden_seed
 from autograder.exercise import find
 from autograder.feedback import Feedback
 from autograder.grade_cell import parse_call
 from autograder.judging import judge
 from mergelab.errors import UserError
 
-SEED_VARIABLE = "MERGELAB_HIDDEN_SEED"
 PARTS = ("visible", "hidden")
 
 __all__ = ["check", "grade", "parse_call", "show"]
@@ -70,8 +69,7 @@ def grade(exercise_id: str, function: Any = None, *, part: str = "visible") -> f
     """
     if part not in PARTS:
         raise UserError(f'part={part!r}: write part="visible" or part="hidden"')
-    seed = os.environ.get(SEED_VARIABLE, "0")
-    verdict = judge(find(exercise_id), function, part, seed=seed)
+    verdict = judge(find(exercise_id), function, part, seed=hidden_seed())
     score = Score(verdict.score)
     score.feedback = Feedback(verdict, function, graded=True)
     if not _in_notebook():

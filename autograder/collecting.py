@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 from nbgrader.utils import parse_utc
 
 from autograder.courses import Course
+from autograder.files import write_whole
 from autograder.intake import NOTEBOOK_LIMIT, read_submission
 from mergelab.errors import UserError
 
@@ -91,13 +92,13 @@ def write_checked(course: Course, lesson: str, handed: Handed) -> bytes:
     folder = course.state / CHECKED / handed.student / lesson
     folder.mkdir(parents=True, exist_ok=True)
     content = nbformat.writes(handed.notebook).encode()
-    _write(folder / f"{lesson}.ipynb", content)
+    write_whole(folder / f"{lesson}.ipynb", content)
     origin = submitted(course) / handed.student / lesson
     for name in BESIDE:
         (folder / name).unlink(missing_ok=True)
         # nbgrader stops at a time stamp that is no time.
         if _plain(origin / name) and (name != TIMESTAMP or _when(origin) is not None):
-            _write(folder / name, _read(origin / name, 200))
+            write_whole(folder / name, _read(origin / name, 200))
     return content
 
 
@@ -149,7 +150,7 @@ def _take(folder: Path, target: Path, lesson: str) -> str:
     for name in (f"{lesson}.ipynb", *BESIDE):
         (target / name).unlink(missing_ok=True)
         if _plain(folder / name):
-            _write(target / name, _read(folder / name, NOTEBOOK_LIMIT + 1))
+            write_whole(target / name, _read(folder / name, NOTEBOOK_LIMIT + 1))
     odd = [name for name in names if not _plain(folder / name)]
     if odd:
         return f"{odd[0]!r} is a link or no plain file, and was not followed"
@@ -180,19 +181,9 @@ def _read(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
 def _empty(release: NotebookNode, reason: str) -> NotebookNode:
     """The release with the reason why nothing else could be graded, as a comment."""
     text = " ".join(f"# This submission could not be graded: {reason}."[:400].split())
     notebook = nbformat.from_dict(dict(release))
     notebook.cells = [nbformat.v4.new_code_cell(text, id="refused"), *release.cells]
     return notebook
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S")

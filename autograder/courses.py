@@ -25,6 +25,7 @@ ROOT_VARIABLE = "MERGELAB_ROOT"
 # How learners' code is run when it is graded.
 MODE_VARIABLE = "MERGELAB_GRADING"
 TRUSTED, STOCK = "trusted", "stock"
+SEED_VARIABLE = "MERGELAB_HIDDEN_SEED"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ def find_course() -> Course:
         f"{named or here}: no lessons here; run this in a clone of the repository, or set "
         f"{ROOT_VARIABLE} to one"
     )
+
+
+def hidden_seed() -> str:
+    """The seed of the hidden cases, which an instructor changes by `MERGELAB_HIDDEN_SEED`."""
+    return os.environ.get(SEED_VARIABLE, "0")
 
 
 def configuration(course: Course, **directories: str) -> "Config":

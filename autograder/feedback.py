@@ -4,9 +4,9 @@ import html
 from typing import Any
 
 from autograder.compare import shown
+from autograder.graded_notebook import MIME
 from autograder.judging import Verdict, call_text, describe, expected, listed, unmet
 
-MIME = "application/vnd.mergelab.verdict+json"
 PRINTED_LINES = 5
 # Begins the line that lists kinds of input, for those who show the kinds themselves.
 NOT_YET = "Not right yet: "

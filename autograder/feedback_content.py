@@ -15,17 +15,15 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from autograder.courses import STOCK
 from autograder.exercise import find
-from autograder.feedback import MIME, NOT_YET
+from autograder.feedback import NOT_YET
 from autograder.grade_cell import parse_call
+from autograder.gradebook.submission import Points, Recorded
+from autograder.graded_notebook import ABOUT, mode_of, records_in
 from autograder.intake import DELETED, grade_id
-from autograder.recorded import Points, Recorded
 from autograder.submit import LEARNER
 from mergelab.errors import UserError
 
-# Under this name a graded notebook says how it was graded, and what was odd about it.
-ABOUT = "mergelab"
 LISTED = 60
 ASIDE = ("points", "read by a person")
 
@@ -190,7 +188,7 @@ def content(notebook: NotebookNode, known: Recorded, release: Path) -> Content:
         title=told.title or known.lesson,
         student=known.student,
         handed_in=known.handed_in,
-        mode=about.get("mode", STOCK),
+        mode=mode_of(notebook),
         notes=list(about.get("notes", ())),
         refused=about.get("refused", ""),
         penalty=known.penalty,
@@ -205,8 +203,7 @@ def verdict_in(cell: NotebookNode | None) -> dict[str, Any]:
 
     In stock mode a learner's code may have written it, so every part is checked for its type.
     """
-    for output in cell.get("outputs", ()) if cell is not None else ():
-        found = output.get("data", {}).get(MIME)
+    for found in records_in(cell) if cell is not None else ():
         if isinstance(found, dict):
             kinds = found.get("kinds")
             kinds = list(kinds.items())[:LISTED] if isinstance(kinds, dict) else []

@@ -5,7 +5,6 @@ nbgrader writes it through `FeedbackPage`, which its configuration names as the 
 same page, where nbgrader releases and fetches it.
 """
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ from nbformat import NotebookNode
 
 from autograder import safe_text
 from autograder.courses import PACKAGE, TRUSTED, find_course
-from autograder.feedback_content import ABOUT, Content, content
-from autograder.recorded import recorded
+from autograder.feedback_content import Content, content
+from autograder.files import write_whole
+from autograder.gradebook.submission import recorded
+from autograder.graded_notebook import ABOUT
 from autograder.submit import LEARNER
 
 TEMPLATE = "feedback_page.html"
@@ -55,9 +56,7 @@ def note_down(folder: Path, lesson: str, notes: list[str], refused: str = "") ->
     notebook = nbformat.read(path, as_version=4)
     about = dict(notebook.metadata.get(ABOUT, {}))
     notebook.metadata[ABOUT] = {**about, "notes": list(notes), "refused": refused}
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(nbformat.writes(notebook), "utf-8")
-    os.replace(partial, path)
+    write_whole(path, nbformat.writes(notebook))
 
 
 @cache

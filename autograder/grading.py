@@ -7,23 +7,22 @@ on where it was.
 
 import hashlib
 import json
-import os
 import sqlite3
 import tempfile
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import closing, suppress
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from filelock import FileLock, Timeout
+from nbgrader.api import MissingEntry
 
-from autograder.collecting import CHECKED, Handed, collect, handed_in, now, write_checked
+from autograder.collecting import CHECKED, Handed, collect, handed_in, write_checked
 from autograder.courses import (
     MODE_VARIABLE,
     STOCK,
@@ -32,17 +31,20 @@ from autograder.courses import (
     api,
     configuration,
     environment,
+    hidden_seed,
     succeed,
 )
 from autograder.exercise import find
 from autograder.feedback_content import verdict_in
 from autograder.feedback_page import note_down
+from autograder.files import write_whole
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id
+from autograder.judge_all import judge_all
+from autograder.kept_verdicts import keep, kept
 from autograder.preprocessors import grade_sources, work_of
 from autograder.sandbox.host import unavailable
-from autograder.trusted import Work, hidden_seed, judge_work, refused_outputs
-from autograder.verdicts import keep, kept
+from autograder.trusted import Work, refused_outputs
 from mergelab.errors import UserError
 
 BACKUPS = 5
@@ -154,7 +156,7 @@ class _Run:
 
     def all(self, workers: int, executor: Executor | None) -> ClassReport:
         _back_up(self.course)
-        register(self.course, self.lesson)
+        register(self.course, self.lesson, self.grader)
         notes = collect(self.course, self.lesson)
         with self.grader.gradebook as gradebook:
             grades = grade_sources(gradebook, self.lesson, self.lesson)
@@ -191,7 +193,7 @@ class _Run:
             else:
                 waiting.setdefault(work.digest(), []).append(handed)
         open_works = {digest: works[group[0].student] for digest, group in waiting.items()}
-        for digest, outputs in _judge_all(open_works, workers, executor):
+        for digest, outputs in judge_all(open_works, workers, executor):
             keep(self.course.state, open_works[digest], outputs)
             yield from waiting[digest]
 
@@ -201,7 +203,9 @@ class _Run:
         state = hashlib.sha256(content + work.digest().encode() + self.mode.encode()).hexdigest()
         student = handed.student
         report = Graded(student, notes=handed.notes, refused=handed.refused)
-        report.unchanged = not self.again and self.done.is_done(student, state)
+        report.unchanged = (
+            not self.again and self.done.is_done(student, state) and self.is_recorded(student)
+        )
         if not report.unchanged:
             try:
                 succeed(self.grader.autograde(self.lesson, student), "cannot be recorded")
@@ -218,9 +222,15 @@ class _Run:
         self._add_scores(report)
         return report
 
-    def _add_scores(self, report: Graded) -> None:
-        import nbformat
+    def is_recorded(self, student: str) -> bool:
+        """Whether the gradebook has this submission: it may be another one than last time."""
+        with self.grader.gradebook as gradebook:
+            try:
+                return gradebook.find_submission(self.lesson, student) is not None
+            except MissingEntry:
+                return False
 
+    def _add_scores(self, report: Graded) -> None:
         folder = self.course.state / "autograded" / report.student / self.lesson
         notebook = nbformat.read(folder / f"{self.lesson}.ipynb", as_version=4)
         told = {grade_id(cell): verdict_in(cell) for cell in notebook.cells if grade_id(cell)}
@@ -242,65 +252,10 @@ class _Run:
                     report.reasons.setdefault(name, reason)
 
 
-def _judge_all(
-    works: dict[str, Work], workers: int, executor: Executor | None
-) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """Outputs by digest as they come; a submission that brings its judge down gets a reason."""
-    failed: list[str] = []
-    for digest, outputs in _judged_together(works, workers, executor):
-        if outputs is None:
-            failed.append(digest)
-        else:
-            yield digest, outputs
-    for digest in failed:  # alone, so that none suffers for another
-        ((_, outputs),) = _judged_together({digest: works[digest]}, 1, None)
-        if outputs is None:
-            outputs = refused_outputs(works[digest], "it brought the grader's own process down")
-        yield digest, outputs
-
-
-def _judged_together(
-    works: dict[str, Work], workers: int, executor: Executor | None
-) -> Iterator[tuple[str, dict[str, dict[str, Any]] | None]]:
-    if not works:
-        return
-    own = None
-    if executor is None:
-        own = executor = ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
-        )
-    try:
-        futures: dict[Future[Any], str] = {}
-        with suppress(BrokenExecutor):
-            for digest, work in works.items():
-                futures[executor.submit(judge_work, work)] = digest
-        for digest in works.keys() - set(futures.values()):
-            yield digest, None
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except UserError:
-                raise
-            except Exception:  # the process died, or the code that judges failed on this one
-                yield futures[future], None
-    finally:
-        if own is not None:
-            own.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with(parent: int) -> None:
-    """Have this process end when the one that started it does, however that ends."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def register(course: Course, lesson: str) -> None:
+def register(course: Course, lesson: str, grader: Any = None) -> None:
     """Tell the gradebook about a lesson's cells and points, if it does not know this version.
+
+    `grader` is nbgrader's interface to the course, where there is one already.
 
     Raises `UserError` if the gradebook holds submissions of another version.
     """
@@ -313,7 +268,9 @@ def register(course: Course, lesson: str) -> None:
         raise UserError(f"{notebook}: not found; run `mergelab lessons {lesson}`")
     digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
     known = _Done(course.state / "registered.json")
-    if known.is_done(lesson, digest):
+    with (grader or api(course)).gradebook as gradebook:
+        there = any(each.name == lesson and each.notebooks for each in gradebook.assignments)
+    if there and known.is_done(lesson, digest):
         return
     with tempfile.TemporaryDirectory() as folder:
         config = configuration(
@@ -346,10 +303,7 @@ class _Done:
 
     def add(self, name: str, state: str) -> None:
         self.states[name] = state
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
-        partial.write_text(json.dumps(self.states, indent=1, sort_keys=True) + "\n", "utf-8")
-        os.replace(partial, self.path)
+        write_whole(self.path, json.dumps(self.states, indent=1, sort_keys=True) + "\n")
 
 
 def _back_up(course: Course) -> None:
@@ -359,7 +313,7 @@ def _back_up(course: Course) -> None:
         return
     folder = course.state / "backups"
     folder.mkdir(exist_ok=True)
-    target = folder / f"gradebook-{now()}.db"
+    target = folder / f"gradebook-{datetime.now(UTC):%Y%m%dT%H%M%S}.db"
     with (
         closing(sqlite3.connect(gradebook)) as present,
         closing(sqlite3.connect(target)) as copy,

@@ -7,7 +7,7 @@ stock mode: it runs in a kernel of its own, beside the tests, and can reach all 
 import html
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbconvert.preprocessors.sanitize import SanitizeHTML
@@ -17,10 +17,14 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade
 
-from autograder.courses import STOCK, TRUSTED, find_course
+from autograder.courses import STOCK, TRUSTED, find_course, hidden_seed
 from autograder.essential import essential
 from autograder.grade_cell import parse_call
+from autograder.graded_notebook import ABOUT
 from autograder.intake import grade_id, set_right
+
+if TYPE_CHECKING:
+    from autograder.trusted import Work
 
 
 class SetRight(NbGraderPreprocessor):
@@ -30,7 +34,7 @@ class SetRight(NbGraderPreprocessor):
         release = nbformat.read(find_course().release(resources["nbgrader"]["assignment"]), 4)
         notes: list[str] = []
         set_right(nb, release, notes)
-        nb.metadata["mergelab"] = {"notes": notes}
+        nb.metadata[ABOUT] = {"notes": notes}
         return nb, resources
 
 
@@ -88,15 +92,13 @@ class JudgeApart(NbGraderPreprocessor):
     """
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> Any:
-        from autograder.trusted import hidden_seed
-        from autograder.verdicts import verdicts_for
+        from autograder.kept_verdicts import verdicts_for
 
         about = resources["nbgrader"]
         with Gradebook(about["db_url"]) as gradebook:
             grades = grade_sources(gradebook, about["assignment"], about["notebook"])
-        nb.metadata.setdefault("mergelab", {})["mode"] = TRUSTED
-        work = work_of(nb, grades, hidden_seed())
-        outputs = verdicts_for(work)
+        nb.metadata.setdefault(ABOUT, {})["mode"] = TRUSTED
+        outputs = verdicts_for(work_of(nb, grades, hidden_seed()))
         for number, cell in enumerate(c for c in nb.cells if c.cell_type == "code"):
             cell.outputs, cell.execution_count = [], None
             data = outputs.get(grade_id(cell))
@@ -118,7 +120,7 @@ def grade_sources(gradebook: Gradebook, assignment: str, notebook: str) -> dict[
     }
 
 
-def work_of(nb: NotebookNode, grades: Mapping[str, str], seed: str) -> Any:
+def work_of(nb: NotebookNode, grades: Mapping[str, str], seed: str) -> "Work":
     """What a notebook gives to be judged: its code cells, but for the grade cells."""
     from autograder.trusted import Work
 
@@ -137,7 +139,7 @@ class ExecuteEssential(Execute):
         code = {i: cell for i, cell in enumerate(nb.cells) if cell.cell_type == "code"}
         parts = essential([c.source for c in code.values()], [is_grade(c) for c in code.values()])
         self.parts = dict(zip(code, parts, strict=True))
-        nb.metadata.setdefault("mergelab", {})["mode"] = STOCK
+        nb.metadata.setdefault(ABOUT, {})["mode"] = STOCK
         return super().preprocess(nb, resources, **options)
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 
 from autograder.courses import PACKAGE, Course
+from autograder.files import write_whole
 from autograder.intake import read_submission
 from autograder.outline import ExerciseOutline, Outline, outlines
 from autograder.selfcheck import run_checks, working_cells
@@ -193,10 +194,7 @@ def _kept(course: Course, about: Outline) -> dict[str, Any]:
 def _keep(course: Course, about: Outline, found: dict[str, Any]) -> None:
     folder = course.state / _FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{about.name}.partial-{os.getpid()}"
-        partial.write_text(json.dumps(found) + "\n", "utf-8")
-        os.replace(partial, folder / f"{about.name}.json")
+        write_whole(folder / f"{about.name}.json", json.dumps(found) + "\n")
     except OSError as error:
         raise UserError(
             f"{error.filename or folder}: cannot be written ({error.strerror})"

@@ -29,6 +29,7 @@ from autograder.courses import (
     succeed,
 )
 from autograder.exercise import find
+from autograder.files import write_whole
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id, read_submission
 from mergelab.errors import UserError
@@ -169,12 +170,10 @@ def _record(course: Course, lesson: str) -> Path:
 
 
 def _remember(course: Course, found: Submission, path: Path) -> None:
-    """Keep the scores for `mergelab progress`; written aside, so that it is whole or as before."""
+    """Keep the scores for `mergelab progress`."""
     target = _record(course, found.lesson)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps({**found.to_dict(), "digest": digest}) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    write_whole(target, json.dumps({**found.to_dict(), "digest": digest}) + "\n")
 
 
 def _grade(

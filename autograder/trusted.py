@@ -6,20 +6,24 @@ what comes back is plain data, too: for each grade cell the output that nbgrader
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from autograder.courses import PACKAGE, TRUSTED
+import mergelab
+from autograder.courses import PACKAGE
 from autograder.exercise import Exercise, find
-from autograder.feedback import MIME, Feedback
+from autograder.feedback import Feedback
 from autograder.grade_cell import parse_call
 from autograder.judging import Verdict, judge
-from autograder.sandbox.host import Learner, Limits, Sandbox
+from autograder.sandbox.host import Limits, Sandbox
+from autograder.sandbox.learner import Learner
 
-SEED_VARIABLE = "MERGELAB_HIDDEN_SEED"
+# What becomes of each grade cell, by its id: the data of a notebook's output, by MIME type.
+Outputs = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,14 @@ class Work:
         return summed.hexdigest()
 
 
-def hidden_seed() -> str:
-    """The seed of the hidden cases, which an instructor may change by `MERGELAB_HIDDEN_SEED`."""
-    return os.environ.get(SEED_VARIABLE, "0")
-
-
-def judge_work(work: Work, limits: Limits = Limits()) -> dict[str, dict[str, Any]]:
+def judge_work(work: Work, limits: Limits = Limits()) -> Outputs:
     """The outputs of the grade cells, by id, each as the data of a notebook's output.
 
     Raises `UserError` where there is no sandbox.
     """
     calls = {name: parse_call(source) for name, source in work.grades.items()}
     known = {name: call for name, call in calls.items() if call is not None}
-    outputs: dict[str, dict[str, Any]] = {}
+    outputs: Outputs = {}
     with Sandbox(limits) as sandbox:
         for exercise_id in dict.fromkeys(call[0] for call in known.values()):
             exercise = find(exercise_id)
@@ -65,7 +64,7 @@ def judge_work(work: Work, limits: Limits = Limits()) -> dict[str, dict[str, Any
     return outputs
 
 
-def refused_outputs(work: Work, reason: str) -> dict[str, dict[str, Any]]:
+def refused_outputs(work: Work, reason: str) -> Outputs:
     """The outputs of work that cannot be judged at all: no points, and the reason."""
     outputs = {}
     for name, source in work.grades.items():
@@ -88,7 +87,6 @@ def _output(exercise: Exercise, part: str, learner: Learner, seed: str) -> dict[
 
 def _bundle(verdict: Verdict, function: Any) -> dict[str, Any]:
     bundle = Feedback(verdict, function, graded=True).bundle()
-    bundle[MIME]["mode"] = TRUSTED
     return {**bundle, "text/plain": repr(float(verdict.score))}
 
 
@@ -119,9 +117,11 @@ def _why_missing(name: str, learner: Learner) -> str:
     return missing
 
 
+@cache
 def _judges() -> str:
-    """A digest of the code that judges: exercises, comparison, scoring."""
+    """A digest of the code that judges: exercises, references, comparison, scoring."""
     summed = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        summed.update(path.read_bytes())
+    for package in (PACKAGE, Path(mergelab.__file__).parent):
+        for path in sorted(package.rglob("*.py")):
+            summed.update(path.read_bytes())
     return summed.hexdigest()

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autograder.files import write_whole
 from mergelab.errors import UserError
 
 RECORD = ".placed.json"
@@ -59,7 +60,7 @@ def place_file(content: bytes, relative: Path, work: Path, record: "Record", don
     if present == digest:
         record.placed[name] = digest
     elif present is not None and present == record.placed.get(name):
-        _replace(target, content)
+        write_whole(target, content)
         record.placed[name] = digest
         done.updated.append(name)
     elif record.placed.get(name) != digest:
@@ -77,7 +78,7 @@ def _beside(relative: Path, content: bytes, work: Path, record: "Record") -> str
         if _create(target, content):
             break
         if target.is_file() and _digest(target.read_bytes()) == record.placed.get(name):
-            _replace(target, content)
+            write_whole(target, content)
             break
         number += 1
     record.placed[name] = _digest(content)
@@ -98,8 +99,7 @@ class Record:
             self.placed = {}
 
     def save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self.path, (json.dumps(self.placed, indent=1, sort_keys=True) + "\n").encode())
+        write_whole(self.path, json.dumps(self.placed, indent=1, sort_keys=True) + "\n")
 
 
 def _create(target: Path, content: bytes) -> bool:
@@ -118,12 +118,6 @@ def _create(target: Path, content: bytes) -> bool:
     finally:
         partial.unlink()
     return True
-
-
-def _replace(target: Path, content: bytes) -> None:
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, target)
 
 
 def _digest(content: bytes) -> str:

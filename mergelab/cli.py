@@ -29,7 +29,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Options that more than one command takes.
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of a table.")]
+Seed = Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")]
+Split = Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")]
+Skills = Annotated[str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only so many items of each suite.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
+]
+AllowUnrelated = Annotated[
+    bool,
+    typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
+]
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -59,7 +71,7 @@ def merge(
     dtype: Annotated[
         str | None, typer.Option(help="Dtype of the output: float32, float16 or bfloat16.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")] = 0,
+    seed: Seed = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Tensors merged at once; one per processor if unsaid.")
     ] = None,
@@ -69,13 +81,8 @@ def merge(
     max_shard_size: Annotated[
         str, typer.Option(help="Largest file of weights, such as 5GB or 500MB.")
     ] = "5GB",
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
-    ] = False,
-    allow_unrelated: Annotated[
-        bool,
-        typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
-    ] = False,
+    allow_pickle: AllowPickle = False,
+    allow_unrelated: AllowUnrelated = False,
     as_json: Json = False,
 ) -> None:
     """Merge models as RECIPE says and write the result to OUT.
@@ -207,13 +214,9 @@ def inspect(
 @app.command()
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Model folders, adapters, shipped names.")],
-    split: Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")] = "test",
-    skills: Annotated[
-        str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")
-    ] = "persona,agentic",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
-    ] = None,
+    split: Split = "test",
+    skills: Skills = "persona,agentic",
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Score models on the persona and agentic suites, or on those of --skills, with 95% intervals.
@@ -249,21 +252,12 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Write summaries and every reply to this folder.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")] = "dev",
-    skills: Annotated[
-        str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")
-    ] = "persona,agentic",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")] = 0,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
-    ] = False,
-    allow_unrelated: Annotated[
-        bool,
-        typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
-    ] = False,
+    split: Split = "dev",
+    skills: Skills = "persona,agentic",
+    limit: Limit = None,
+    seed: Seed = 0,
+    allow_pickle: AllowPickle = False,
+    allow_unrelated: AllowUnrelated = False,
     as_json: Json = False,
 ) -> None:
     """Merge, evaluate and rank RECIPES, with a plain average beside them; which lead is real?
@@ -323,9 +317,7 @@ def compare(
 @app.command()
 def tables(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("data/tables"),
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many items of each suite.")
-    ] = None,
+    limit: Limit = None,
 ) -> None:
     """Make the course's tables again: overview (as figure, too), random drops, ladder of conflict.
 

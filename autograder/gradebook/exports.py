@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from autograder.files import write_whole
 from autograder.gradebook.records import ClassGrades, LessonGrade, PartGrade, Student
 from mergelab.errors import UserError
 
@@ -171,12 +171,9 @@ def write_aside(path: Path, content: str | bytes) -> None:
 
     Raises `UserError` if that is not possible; a file that was there is then as it was.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 

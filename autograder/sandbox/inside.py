@@ -2,7 +2,7 @@
 
 The server never runs a learner's code. For each exercise it forks a child, which gives up its
 rights and its share of the machine before it reads the first cell, and answers calls over a socket
-of its own. `host` is the other side.
+of its own. `host` and `learner` are the other side.
 """
 
 import ctypes

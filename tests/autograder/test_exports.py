@@ -38,9 +38,10 @@ def book(tmp_path, monkeypatch):
         {"why": 4, "slerp_hidden": 3},  # a person took two points away
         timestamp="2030-05-01 12:00:01 UTC",
         records=[
-            record("ties/trim", "hidden", {"plain": True}, mode="trusted"),
-            record("slerp/slerp", "hidden", {"plain": True}, mode="trusted"),
+            record("ties/trim", "hidden", {"plain": True}),
+            record("slerp/slerp", "hidden", {"plain": True}),
         ],
+        mode="trusted",
     )
     book.submission("01_one", "b", FULL, timestamp="2030-05-01 11:00:00 UTC", records=[])
     book.submission(
@@ -131,7 +132,7 @@ def test_other_text_and_numbers_below_zero_stay_as_they_are(name):
     assert exports.table_text([[name, -2.5]]) == f"{name},-2.5\n"
 
 
-def test_one_cell_in_stock_mode_makes_the_submission_stock(book):
+def test_a_submissions_mode_is_what_the_grader_wrote_down_and_no_record_can_claim_another(book):
     modes = {(g.student.id, g.lesson): g.mode for g in read_class(book.course).grades}
 
     assert modes == {("a", "01_one"): "trusted", ("b", "01_one"): "stock", ("a", "02_two"): "stock"}
@@ -150,7 +151,7 @@ def test_a_record_that_does_not_fit_its_cell_is_not_believed(book, outputs):
     path = book.course.state / "autograded" / "a" / "02_two" / "02_two.ipynb"
     data = [{"data": {"application/vnd.mergelab.verdict+json": each}} for each in outputs]
     cell = {"metadata": {"nbgrader": {"grade_id": "ties_hidden"}}, "outputs": data}
-    path.write_text(json.dumps({"cells": [cell]}))
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
 
     found = {(g.student.id, g.lesson): g for g in read_class(book.course).grades}["a", "02_two"]
 

@@ -19,9 +19,9 @@ from autograder.exercise import find
 from autograder.feedback import MIME, Feedback
 from autograder.feedback_content import content
 from autograder.feedback_page import page
+from autograder.gradebook.submission import Points, Recorded
 from autograder.grading import grade_class
 from autograder.judging import call_text, expected, judge
-from autograder.recorded import Points, Recorded
 from autograder.safe_text import CODE_LIMIT, CUT, code, markdown
 from autograder.sandbox.host import unavailable
 

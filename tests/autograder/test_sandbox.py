@@ -11,7 +11,8 @@ import torch
 from autograder.courses import PACKAGE
 from autograder.exercise import Case, find
 from autograder.judging import judge
-from autograder.sandbox.host import Learner, Limits, Sandbox
+from autograder.sandbox.host import Limits, Sandbox
+from autograder.sandbox.learner import Learner
 
 AS_ANOTHER_USER = """
 import os
@@ -20,7 +21,8 @@ if os.getuid() == 0:
     os.setresgid({user}, {user}, {user})
     os.setresuid({user}, {user}, {user})
 from autograder.exercise import Case
-from autograder.sandbox.host import Learner, Sandbox
+from autograder.sandbox.host import Sandbox
+from autograder.sandbox.learner import Learner
 
 def ask(sandbox, body):
     with Learner(sandbox, ["import os\\ndef f():\\n    " + body], ["f"]) as learner:

@@ -94,9 +94,10 @@ class ClassBook:
         automatic: Mapping[str, float],
         manual: Mapping[str, float] | None = None,
         records: Sequence[dict[str, Any]] | None = None,
+        mode: str = "stock",
         **fields: Any,
     ) -> None:
-        """Points by grade cell, and the graded notebook's verdict records."""
+        """Points by grade cell, and the graded notebook's mode and verdict records."""
         with self.book() as book:
             book.update_or_create_student(student)
             book.add_submission(lesson, student, **fields)
@@ -118,7 +119,8 @@ class ClassBook:
             ]
             folder = self.course.state / "autograded" / student / lesson
             folder.mkdir(parents=True)
-            (folder / f"{lesson}.ipynb").write_text(json.dumps({"cells": cells}))
+            graded = {"cells": cells, "metadata": {"mergelab": {"mode": mode}}}
+            (folder / f"{lesson}.ipynb").write_text(json.dumps(graded))
 
     @staticmethod
     def _name(record: dict[str, Any]) -> str:

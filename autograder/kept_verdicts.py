@@ -4,17 +4,16 @@ A run that was stopped goes on where it was; the same work in another notebook i
 """
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 from autograder.courses import find_course
-from autograder.trusted import Work, judge_work
+from autograder.files import write_whole
+from autograder.trusted import Outputs, Work, judge_work
 
 FOLDER = "verdicts"
 
 
-def verdicts_for(work: Work) -> dict[str, dict[str, Any]]:
+def verdicts_for(work: Work) -> Outputs:
     """The outputs of the grade cells, kept from before or judged now."""
     known = kept(find_course().state, work)
     if known is None:
@@ -23,7 +22,7 @@ def verdicts_for(work: Work) -> dict[str, dict[str, Any]]:
     return known
 
 
-def kept(state: Path, work: Work) -> dict[str, dict[str, Any]] | None:
+def kept(state: Path, work: Work) -> Outputs | None:
     """What was found about this work before; None if nothing, or nothing readable."""
     try:
         found = json.loads(_path(state, work).read_text("utf-8"))
@@ -32,13 +31,9 @@ def kept(state: Path, work: Work) -> dict[str, dict[str, Any]] | None:
     return found if isinstance(found, dict) and found.keys() == work.grades.keys() else None
 
 
-def keep(state: Path, work: Work, outputs: dict[str, dict[str, Any]]) -> None:
-    """Keep what was found; the file appears whole or not at all."""
-    path = _path(state, work)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(outputs), "utf-8")
-    os.replace(partial, path)
+def keep(state: Path, work: Work, outputs: Outputs) -> None:
+    """Keep what was found."""
+    write_whole(_path(state, work), json.dumps(outputs))
 
 
 def _path(state: Path, work: Work) -> Path:
