@@ -18,9 +18,9 @@ from mergelab.errors import UserError
 from mergelab.evaluation.statistics import (
     LEVEL,
     Interval,
-    _by_cluster,
-    _quantile,
+    by_cluster,
     mean_of_rates,
+    student_quantile,
 )
 
 SMALLEST_P = 1e-12  # smaller ones are not told apart
@@ -54,7 +54,7 @@ class Paired:
         0.000 [-0.019, 0.019]
         """
         difference = self.won - self.lost
-        square = _quantile(level, self.degrees) ** 2
+        square = student_quantile(level, self.degrees) ** 2
         high = self._limit(1.0, square)
         low = self._limit(-1.0, square)
         return Interval(difference, low, high, self.effective_items)
@@ -91,8 +91,8 @@ def paired(first: Sequence[float], second: Sequence[float], clusters: Sequence[H
     >>> paired([1, 1, 1, 1, 0, 1], [1, 0, 1, 0, 0, 1], "abcdef").won.__round__(3)
     0.333
     """
-    a, sums_a, sizes = _by_cluster(first, clusters)
-    b, sums_b, _ = _by_cluster(second, clusters)
+    a, sums_a, sizes = by_cluster(first, clusters)
+    b, sums_b, _ = by_cluster(second, clusters)
     return paired_of_sums(float((a * (1 - b)).mean()), sums_a - sums_b, sizes)
 
 

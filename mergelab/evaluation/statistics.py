@@ -57,7 +57,7 @@ def rate_interval(
     >>> print(rate_interval([1] * 8, "aabbccdd"))
     1.000 [0.283, 1.000]
     """
-    _, sums, sizes = _by_cluster(successes, clusters)
+    _, sums, sizes = by_cluster(successes, clusters)
     return interval_of_sums(sums, sizes, level)
 
 
@@ -78,7 +78,7 @@ def interval_of_sums(
         effective = items * min(1.0, binomial / robust) if robust > 0 else float(items)
         if robust > binomial * items / (items - 1) * (1 + 1e-9):  # more than clusters of one give
             degrees = min(degrees, _degrees(spread))
-    low, high = _wilson(rate, effective, _quantile(level, min(degrees, most_degrees)))
+    low, high = _wilson(rate, effective, student_quantile(level, min(degrees, most_degrees)))
     return Interval(rate, low, high, effective)
 
 
@@ -126,8 +126,8 @@ def paired_difference(
     >>> print(paired_difference([1, 1, 1, 1, 0, 1], [1, 0, 1, 0, 0, 1], "abcdef"))
     0.333 [-0.160, 0.671]
     """
-    _, sums_a, sizes = _by_cluster(first, clusters)
-    _, sums_b, _ = _by_cluster(second, clusters)
+    _, sums_a, sizes = by_cluster(first, clusters)
+    _, sums_b, _ = by_cluster(second, clusters)
     items = sizes.sum()
     spread_a = sums_a - sums_a.sum() / items * sizes
     spread_b = sums_b - sums_b.sum() / items * sizes
@@ -159,7 +159,16 @@ def _wilson(rate: float, items: float, quantile: float) -> tuple[float, float]:
     return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
 
 
-def _quantile(level: float, degrees: float) -> float:
+def student_quantile(level: float, degrees: float) -> float:
+    """Return how many standard errors a two-sided interval of this level reaches to each side.
+
+    Student's t with `degrees` of freedom; the normal distribution's for 0, which stands for many.
+
+    Raises `UserError` unless `level` lies between 0 and 1.
+
+    >>> round(student_quantile(0.95, 10), 3), round(student_quantile(0.95, 0), 3)
+    (2.228, 1.96)
+    """
     from scipy.special import ndtri, stdtrit
 
     if not 0 < level < 1:
@@ -168,10 +177,16 @@ def _quantile(level: float, degrees: float) -> float:
     return float(stdtrit(degrees, upper) if degrees > 0 else ndtri(upper))
 
 
-def _by_cluster(
+def by_cluster(
     values: Sequence[float], clusters: Sequence[Hashable]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the values, and each cluster's sum and size, in order of first appearance."""
+    """Return the values, and each cluster's sum and size, in order of first appearance.
+
+    Raises `UserError` when there are no values or the lengths differ.
+
+    >>> by_cluster([1, 0, 1], "aba")
+    (array([1., 0., 1.]), array([2., 0.]), array([2, 1]))
+    """
     if len(values) != len(clusters):
         raise UserError(f"{len(values)} scores but {len(clusters)} clusters: give one per item")
     if len(values) == 0:

@@ -160,7 +160,7 @@ def test_what_has_not_changed_is_not_graded_again_and_manual_points_stay(course,
     hand_in(course, "ada", solved(course))
     judged = []
     monkeypatch.setattr(
-        "autograder.grading._judge_all",
+        "autograder.grading.judge_all",
         lambda works, *_: ((d, judged.append(d) or _judge(w)) for d, w in works.items()),
     )
     report = grade_class(course, LESSON)
@@ -176,6 +176,9 @@ def test_what_has_not_changed_is_not_graded_again_and_manual_points_stay(course,
     with Gradebook(f"sqlite:///{course.state / 'gradebook.db'}") as gradebook:
         assert gradebook.find_grade("why_sign_election", LESSON, LESSON, "bob").manual_score == 4
     assert len(list((course.state / "backups").glob("*.db"))) >= 1
+    (course.state / "gradebook.db").unlink()  # another gradebook takes its place
+    assert scores(grade_class(course, LESSON)) == {"ada": 20, "bob": 20}
+    assert recorded(course)["bob", "trim_hidden"] == 3
 
 
 def _judge(work):
