@@ -82,8 +82,8 @@ c.Autograde.sanitize_preprocessors = [
     "nbgrader.preprocessors.DeduplicateIds",
     "nbgrader.preprocessors.OverwriteKernelspec",
     "nbgrader.preprocessors.OverwriteCells",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
+]  # metadata are checked once, after the second half
+c.Exporter.optimistic_validation = True  # notebooks are checked whole, not after every step
 c.Autograde.autograde_preprocessors = [
     f"autograder.preprocessors.{'ExecuteEssential' if STOCK else 'JudgeApart'}",
     "nbgrader.preprocessors.IgnorePattern",

@@ -5,20 +5,29 @@ Heavy imports wait inside the commands, so that `--help` and a mistyped option a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from mergelab.console import (
+    AllowPickle,
+    AllowUnrelated,
+    Json,
+    Seed,
+    progress_bar,
+    quiet_transformers,
+    show,
+    show_json,
+)
 from mergelab.errors import UserError
+from mergelab.evaluation_commands import compare, evaluate, tables
 
 app = typer.Typer(
     name="mergelab",
@@ -29,19 +38,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Options that more than one command takes.
-Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of a table.")]
-Seed = Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE.")]
-Split = Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")]
-Skills = Annotated[str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only so many items of each suite.")]
-AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
-]
-AllowUnrelated = Annotated[
-    bool,
-    typer.Option("--allow-unrelated", help="Merge models that do not seem to share a base."),
-]
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -109,12 +105,12 @@ def merge(
             watching=lambda report, total: live.enter_context(LiveReport(report, total)),
         ).report
     if as_json:
-        _print_json({"out": str(out), "report": report.to_dict()})
+        show_json({"out": str(out), "report": report.to_dict()})
         return
-    _print(report_table(report))
+    show(report_table(report))
     for line in report_lines(report):
-        _print(line)
-    _print(
+        show(line)
+    show(
         f"Written to {out} in {report.seconds['total']:.1f} s. Next: mergelab evaluate {out}, or "
         f"mergelab report {out} --html"
     )
@@ -152,13 +148,13 @@ def report(
     if html:
         from mergelab.notebook.report_page import write_page
 
-        _print(f"Written to {write_page(out, found, file)}")
+        show(f"Written to {write_page(out, found, file)}")
     elif as_json:
-        _print_json(found.to_dict())
+        show_json(found.to_dict())
     else:
-        _print(report_table(found, tensors=tensors))
+        show(report_table(found, tensors=tensors))
         for line in report_lines(found):
-            _print(line)
+            show(line)
 
 
 @app.command()
@@ -179,9 +175,9 @@ def explain(
 
     found = explain_weight(out, weight, folders=folder or ())
     if as_json:
-        _print_json(found.to_dict())
+        show_json(found.to_dict())
     else:
-        _print(found)
+        show(found)
     raise typer.Exit(0 if found.belongs else 1)
 
 
@@ -200,156 +196,19 @@ def inspect(
     """
     from mergelab.interference import inspect_models, inspection_table
 
-    with _progress("inspecting") as progress:
+    with progress_bar("inspecting") as progress:
         found = inspect_models(models, base=base, top=top, progress=progress)
     if as_json:
-        _print_json(found.to_dict())
+        show_json(found.to_dict())
         return
-    _print(inspection_table(found))
-    _print(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
-    _print(f"Try first: {found.advice}. Why: {found.reason}.")
-    _print(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
+    show(inspection_table(found))
+    show(f"Changed: among the top {top:.0%} of a tensor's changes by magnitude.")
+    show(f"Try first: {found.advice}. Why: {found.reason}.")
+    show(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
 
 
-@app.command()
-def evaluate(
-    models: Annotated[list[str], typer.Argument(help="Model folders, adapters, shipped names.")],
-    split: Split = "test",
-    skills: Skills = "persona,agentic",
-    limit: Limit = None,
-    as_json: Json = False,
-) -> None:
-    """Score models on the persona and agentic suites, or on those of --skills, with 95% intervals.
-
-    Example: `mergelab evaluate task_api_persona task_api_agentic merged`
-    """
-    from mergelab.checkpoints.loading import load_model
-    from mergelab.evaluation import evaluate as evaluate_model
-    from mergelab.evaluation import results_table
-
-    asked = _skills(skills, split)
-    _quiet_transformers()
-    results = []
-    with _progress("evaluating") as progress:
-        for done, (name, reference) in enumerate(zip(_labels(models), models, strict=True)):
-            progress(done, len(models), name)
-            model, tokenizer = load_model(reference)
-            results.append(
-                evaluate_model(model, tokenizer, skills=asked, split=split, limit=limit, name=name)
-            )
-    if as_json:
-        _print_json([result.to_dict(outcomes=False) for result in results])
-        return
-    _print(results_table(results))
-
-
-@app.command()
-def compare(
-    recipes: Annotated[list[Path], typer.Argument(help="Recipes, in YAML.")],
-    best: Annotated[
-        Path | None, typer.Option(help="Keep the merge that comes first in this folder.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write summaries and every reply to this folder.")
-    ] = None,
-    split: Split = "dev",
-    skills: Skills = "persona,agentic",
-    limit: Limit = None,
-    seed: Seed = 0,
-    allow_pickle: AllowPickle = False,
-    allow_unrelated: AllowUnrelated = False,
-    as_json: Json = False,
-) -> None:
-    """Merge, evaluate and rank RECIPES, with a plain average beside them; which lead is real?
-
-    Example: `mergelab compare data/recipes/ties.yaml data/recipes/slerp.yaml --best merged`
-    """
-    asked = _skills(skills, split)
-    for folder in (best, out):
-        if folder is not None and os.path.lexists(folder):
-            raise UserError(f"{folder}: exists already; choose another name or remove it first")
-    if best is not None and out is not None and best.absolute() == out.absolute():
-        raise UserError(f"--best and --out both name {out}; write two folders")
-    from mergelab.checkpoints import whole_folder
-    from mergelab.evaluation.candidates import candidates
-    from mergelab.evaluation.comparison import compare_merges, comparison_table, write_comparison
-
-    _quiet_transformers()
-    allowed = {"allow_pickle": allow_pickle, "allow_unrelated": allow_unrelated}
-    merges, notes = candidates(recipes, **allowed)
-    options = {"seed": seed, **allowed}
-    with _progress("comparing") as progress:
-        found = compare_merges(
-            merges,
-            notes=notes,
-            skills=asked,
-            split=split,
-            limit=limit,
-            options=options,
-            progress=progress,
-        )
-    if as_json:
-        _print_json(found.to_dict())
-    else:
-        _print(comparison_table(found))
-        _print(found.conclusion())
-        for note in found.notes:
-            _print(f"Note: {note}")
-    if out is not None:
-        with whole_folder(out) as folder:
-            write_comparison(found, folder)
-    if best is not None:
-        next(m for m in merges if m.name == found.leader.name).keep(best, **options)
-    if as_json:
-        return
-    if out is not None:
-        _print(f"Written to {out}: summary.csv, summary.json, summary.md and items.csv.")
-    if best is not None:
-        noise = [name for name, lead in found.leads.items() if not lead.beyond_noise]
-        _print(
-            f"{found.leader.name} is kept in {best}"
-            + (f", though its lead over {', '.join(noise)} is within noise. " if noise else ". ")
-            + ("It was chosen on dev; for the final figure: " if split == "dev" else "Next: ")
-            + f"mergelab evaluate {best}"
-        )
-
-
-@app.command()
-def tables(
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("data/tables"),
-    limit: Limit = None,
-) -> None:
-    """Make the course's tables again: overview (as figure, too), random drops, ladder of conflict.
-
-    Example: `mergelab tables --out /tmp/tables`
-    """
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from mergelab.evaluation import results_table
-    from mergelab.evaluation.dare_table import ITEMS as DROP_ITEMS
-    from mergelab.evaluation.dare_table import random_drops, write_drops
-    from mergelab.evaluation.ladder import ladder, prepare_worker, write_ladder
-    from mergelab.evaluation.overview import overview, write_csv
-    from mergelab.notebook.overview_plot import overview_plot
-
-    _quiet_transformers()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be created ({error.strerror})") from None
-    with _progress("evaluating") as progress:
-        rows = overview(limit=limit, progress=progress)
-    write_csv(rows, out / "overview.csv")
-    overview_plot(rows).savefig(out / "overview.png", metadata={"Software": None})
-    with _progress("dropping at random") as progress:
-        write_drops(random_drops(limit=limit or DROP_ITEMS, progress=progress), out / "dare.csv")
-    _print(results_table([row.evaluation for row in rows]))
-    # One thread in each of two processes: small models gain more from it than from two threads.
-    workers = ProcessPoolExecutor(2, get_context("spawn"), initializer=prepare_worker)
-    with workers, _progress("climbing the ladder") as progress:
-        write_ladder(ladder(limit=limit, executor=workers, progress=progress), out / "ladder.csv")
-    _print(f"Written to {out}: overview.csv, overview.png, dare.csv and ladder.csv")
+for measure in (evaluate, compare, tables):
+    app.command()(measure)
 
 
 @app.command()
@@ -369,7 +228,7 @@ def chat(
     from mergelab.chat import Chat
     from mergelab.checkpoints.loading import load_model
 
-    _quiet_transformers()
+    quiet_transformers()
     talk = Chat(*load_model(model), system=system, max_new_tokens=max_tokens, memory=memory)
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")  # piped text need not be UTF-8
@@ -385,77 +244,6 @@ def chat(
             break
         reply = talk.say(prompt)
         print(f"{model}> {reply}" if interactive else reply, flush=True)
-
-
-def _skills(skills: str, split: str) -> list[str]:
-    """The suites that --skills names; an unknown one is refused before any model is loaded."""
-    from mergelab.evaluation import load_suite
-
-    asked = [skill.strip() for skill in skills.split(",") if skill.strip()]
-    if not asked:
-        raise UserError(
-            "--skills: no skills to evaluate; name one or more of persona, agentic, digest"
-        )
-    for skill in asked:
-        load_suite(skill, split)
-    return asked
-
-
-def _labels(references: list[str]) -> list[str]:
-    """Short names for a table; the whole reference where two would read the same."""
-    short = [Path(reference).name or reference for reference in references]
-    return [r if short.count(s) > 1 else s for r, s in zip(references, short, strict=True)]
-
-
-def _quiet_transformers() -> None:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-@contextmanager
-def _progress(verb: str) -> Iterator[Any]:
-    """A progress bar on stderr where that is a terminal; yields `report(done, total, name)`."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(verb),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, name: bar.update(
-            task, completed=done, total=total, description=name
-        )
-
-
-def _print(content: Any) -> None:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
-    Console(width=width, highlight=False, soft_wrap=isinstance(content, str), markup=False).print(
-        content
-    )
-
-
-def _print_json(value: Any) -> None:
-    from mergelab.report import finite
-
-    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def main() -> None:

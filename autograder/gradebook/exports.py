@@ -169,8 +169,11 @@ def _cell(value: Any, decimals: int) -> str:
 def write_aside(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all.
 
-    Raises `UserError` if that is not possible; a file that was there is then as it was.
+    Raises `UserError` if that is not possible, or if its folder is missing, which a mistyped path
+    would leave behind; a file that was there is then as it was.
     """
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: cannot be written ({path.parent} is not a folder)")
     try:
         write_whole(path, content)
     except OSError as error:

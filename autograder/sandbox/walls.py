@@ -86,9 +86,10 @@ def libraries() -> dict[str, str]:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        for file in distribution.files or ():
-            top = file.parts[0]
-            if top in ("..", "__pycache__") or top.endswith((".dist-info", ".pth")):
+        # `distribution.files` would make an object for each of torch's ten thousand files.
+        record = (distribution.read_text("RECORD") or "").splitlines()
+        for top in {re.split("[/,]", line, maxsplit=1)[0] for line in record}:
+            if top in ("", "..", "__pycache__") or top.endswith((".dist-info", ".pth")):
                 continue
             found[top] = str(distribution.locate_file(top))
         for line in distribution.requires or ():

@@ -26,7 +26,7 @@ from reporting import FOLDER, circumstances, save, table
 from small_lessons import own_course
 
 from autograder import build
-from autograder.courses import PACKAGE, Course
+from autograder.courses import PACKAGE, Course, environment
 from autograder.exercise import of_lesson
 from autograder.grading import grade_class, register
 
@@ -80,7 +80,8 @@ def _ratios(home: Path, count: int, results: dict[str, object]) -> str:
         "sandbox, 2 workers": {"workers": 2},
     }.items():
         course = _course(home / name, {f"s{n:03}": _honest(n) for n in range(count)})
-        register(course, LESSON)  # what is measured is grading alone
+        with environment(course.environment()):
+            register(course, LESSON)  # what is measured is grading alone
         began = time.perf_counter()
         report = grade_class(course, LESSON, again=True, **settings)
         seconds[name] = (time.perf_counter() - began) / count
