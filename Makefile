@@ -51,6 +51,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/end_to_end.py --shapes 1b $(ARGS)
 	$(BIN)/python tests/benchmarks/end_to_end.py --shapes 1b,3b --ours-only --methods ties $(ARGS)
 	$(BIN)/python tests/benchmarks/precision.py --seeds 5
+	$(BIN)/mergelab bench kernels --backend cpu --out data/benchmarks --name kernels_cpu
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

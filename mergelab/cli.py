@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from mergelab.bench_command import bench
 from mergelab.console import (
     AllowPickle,
     AllowUnrelated,
@@ -209,6 +210,7 @@ def inspect(
 
 for measure in (evaluate, compare, tables):
     app.command()(measure)
+app.add_typer(bench)
 
 
 @app.command()
