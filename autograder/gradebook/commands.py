@@ -44,6 +44,7 @@ def grades(
     exercises: Annotated[
         bool, typer.Option("--exercises", help="A row for each exercise, not for each lesson.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="A file to write to; the terminal if unsaid.")
     ] = None,
@@ -55,6 +56,9 @@ def grades(
     from autograder.gradebook import exports
     from autograder.gradebook.records import read_class
 
+    if as_json and format not in (Format.table, Format.json):
+        raise UserError(f"--json and --format {format}: leave one of them out")
+    format = Format.json if as_json else format
     if out is not None and format is Format.table:
         raise UserError("--out: say how to write: --format csv, json, canvas or moodle")
     if exercises and format in (Format.canvas, Format.moodle):

@@ -201,6 +201,13 @@ def test_the_command_writes_the_file_whole_and_says_what_to_know(book, tmp_path,
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
+def test_json_has_two_names(book, capsys):
+    grades(as_json=True)
+    short = capsys.readouterr().out
+    grades(format=Format.json)
+    assert short == capsys.readouterr().out and short.startswith("[")
+
+
 def test_a_file_that_cannot_be_written_is_said_and_nothing_is_left(book, tmp_path):
     (tmp_path / "folder").mkdir()
     for out in (tmp_path / "folder", tmp_path / "missing" / "grades.csv"):
@@ -226,6 +233,7 @@ def test_the_table_shows_names_and_steers_no_terminal(book, capsys, monkeypatch)
         ({"lessons": ["03_three"]}, "03_three: is not in the gradebook; there are 01_one, 02_two"),
         ({"out": "grades.txt"}, "--format"),
         ({"format": Format.canvas, "exercises": True}, "--exercises"),
+        ({"format": Format.canvas, "as_json": True}, "--json and --format canvas"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(book, options, says):
