@@ -30,6 +30,8 @@ def test_a_wheel_holds_the_data_and_no_course_of_anybody(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "mergelab/data/recipes/ties.yaml" in names
     assert "mergelab/data/models/base/model.safetensors" in names
+    harness = {f"mergelab/evaluation/harness/{name}" for name in ("_suite", "mergelab.yaml")}
+    assert harness <= set(names)
     assert "autograder/nbgrader_config.py" in names
     assert {"autograder/feedback_page.html", "autograder/feedback_page.css"} <= set(names)
     assert [name for name in names if "course/" in name] == []

@@ -43,6 +43,26 @@ def download(reference: str, *, allow_pickle: bool = False) -> Path:
     )
 
 
+def download_settings(folder: Path, inside: str) -> None:
+    """Put the JSON files of one folder of a hub model beside the files that `download` gave.
+
+    `folder`: what `download` returned; of a folder from elsewhere nothing is fetched. Raises
+    `UserError` as `download` does.
+    """
+    name = hub_name(folder)
+    if name is None:
+        return
+    parts, revision = name.split("/"), _revision(folder)
+    place = "/".join([*parts[2:], inside, ""])
+    _fetch(name, "/".join(parts[:2]), revision, place, ("*.json",))
+
+
+def _revision(folder: Path) -> str:
+    """The commit of a model in the local cache."""
+    parts = folder.absolute().parts
+    return parts[parts.index("snapshots") + 1]
+
+
 def _fetch(
     reference: str, repository: str, revision: str, place: str, wanted: tuple[str, ...]
 ) -> Path:

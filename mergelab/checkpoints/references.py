@@ -82,6 +82,13 @@ class References:
             f"{folder}: neither a model (config.json) nor an adapter (adapter_config.json)"
         )
 
+    def model_folder(self, reference: str) -> Path:
+        """The folder that a reference other than `base+adapter` names, whatever lies in it.
+
+        Raises `UserError` if it cannot be found.
+        """
+        return self._folder(reference)
+
     def checkpoint(self, folder: Path) -> Checkpoint:
         """The full model in `folder`, opened once."""
         key = folder.resolve()

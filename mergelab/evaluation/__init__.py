@@ -4,6 +4,7 @@
 `Evaluation`; `compare` holds two of them against each other item by item.
 """
 
+from mergelab.evaluation.choosing_scorers import Scorer, choose_scorer
 from mergelab.evaluation.digests import Digest
 from mergelab.evaluation.generation import generate_replies
 from mergelab.evaluation.leads import Paired, holm, lead, p_value, paired
@@ -33,8 +34,10 @@ __all__ = [
     "Outcome",
     "Paired",
     "Score",
+    "Scorer",
     "SkillResult",
     "ToolCall",
+    "choose_scorer",
     "compare",
     "evaluate",
     "generate_replies",

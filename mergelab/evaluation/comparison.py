@@ -16,12 +16,22 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from mergelab.checkpoints.loading import check_device, placed
 from mergelab.errors import UserError
 from mergelab.evaluation.candidates import Candidate
-from mergelab.evaluation.leads import Paired, holm, lead, p_value, paired
-from mergelab.evaluation.results import Evaluation, compare, evaluate
+from mergelab.evaluation.choosing_scorers import STRICT
+from mergelab.evaluation.leads import holm, lead, p_value
+from mergelab.evaluation.results import (
+    Evaluation,
+    compare,
+    evaluate,
+    how_judged,
+    items_asked,
+    paired_skills,
+    what_was_asked,
+)
 from mergelab.evaluation.statistics import LEVEL, Interval
-from mergelab.evaluation.suites import PAIR, SKILLS, load_suite
+from mergelab.evaluation.suites import PAIR
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Comparison:
     def leads(self) -> dict[str, Lead]:
         """The leader's lead over every other row, by the row's name."""
         pairs = {
-            (a.name, b.name): _paired(a.evaluation, b.evaluation)
+            (a.name, b.name): paired_skills(a.evaluation, b.evaluation)
             for a, b in combinations(self.rows, 2)
         }
         corrected = dict(
@@ -146,19 +156,25 @@ def compare_merges(
     split: str = "dev",
     limit: int | None = None,
     options: dict[str, Any] | None = None,
+    asking: dict[str, Any] | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Comparison:
     """Merge and evaluate every candidate and rank them.
 
     Compare on `split="dev"`: what wins there is then measured once on test. `options` go to
-    `merge`. `progress` is called with (items answered, items in all, what is done now).
+    `merge`, `asking` to `evaluate` (`suites`, `scorer`, `system`, sizes); `device` and `dtype` are
+    those of the merged model while it answers. `progress` is called with (items answered, items in
+    all, what is done now).
 
-    Raises `UserError` for unknown skills or splits before anything is merged.
+    Raises `UserError` for unknown skills or splits, for items that the scorer cannot judge, and for
+    a device that is not here, before anything is merged.
     """
-    asked = list(dict.fromkeys(skills))
-    if not asked:
-        raise UserError(f"no skills to evaluate; known skills are {', '.join(SKILLS)}")
-    total = len(candidates) * sum(len(load_suite(skill, split)[:limit]) for skill in asked)
+    asking = asking or {}
+    check_device(device, dtype)
+    asked = items_asked(skills, split, limit, asking.get("suites"), asking.get("scorer", STRICT))
+    total = len(candidates) * sum(map(len, asked.values()))
     done, rows = 0, []
 
     def answered(items: int) -> None:
@@ -172,14 +188,16 @@ def compare_merges(
             progress(done, total, f"merging {candidate.name}")
         model, tokenizer = candidate.load(**(options or {}))
         result = evaluate(
-            model,
+            placed(model, device, dtype),
             tokenizer,
-            skills=asked,
+            skills=list(asked),
             split=split,
             limit=limit,
             name=candidate.name,
             progress=answered,
+            **asking,
         )
+        del model  # before the next is merged: there need not be room for two
         rows.append(Row(candidate.plan.method.name, candidate.baseline, result))
     chance = [candidate.name for candidate in candidates if candidate.plan.method.random]
     extra = (
@@ -193,26 +211,14 @@ def compare_merges(
     return Comparison.of(rows, [*notes, *extra])
 
 
-def _paired(first: Evaluation, second: Evaluation) -> list[Paired]:
-    return [
-        paired(
-            [outcome.score.strict for outcome in result.outcomes],
-            [outcome.score.strict for outcome in second.skills[skill].outcomes],
-            [outcome.item.template for outcome in result.outcomes],
-        )
-        for skill, result in first.skills.items()
-    ]
-
-
 def comparison_table(found: Comparison) -> Any:
     """The comparison as a rich table, the best row first."""
     from rich.table import Table
 
-    result = next(iter(found.leader.evaluation.skills.values()))
-    items, split = len(result.outcomes), found.leader.evaluation.split
+    asked, judged = (say(found.leader.evaluation) for say in (what_was_asked, how_judged))
     table = Table(
-        caption=f"{split} split, {items} items a skill, 95% intervals; p of a lead corrected for "
-        "comparing all pairs (Holm)"
+        caption=f"{asked}, 95% intervals; p of a lead corrected for comparing all pairs (Holm)"
+        f"{judged}"
     )
     table.add_column("merge", overflow="fold")
     for column in (*found.leader.evaluation.skills, "combined", f"lead of {found.leader.name}"):
@@ -228,12 +234,11 @@ def as_markdown(found: Comparison) -> str:
     head = ["merge", *evaluation.skills, "combined", f"lead of {found.leader.name}"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     rows += [[cell.replace("\n", "<br>") for cell in cells] for cells in _cells(found)]
-    items = len(next(iter(evaluation.skills.values())).outcomes)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines += [
         "",
-        f"{evaluation.split} split, {items} items a skill, 95% intervals; p corrected for "
-        "comparing all pairs (Holm).",
+        f"{what_was_asked(evaluation)}, 95% intervals; p corrected for comparing all pairs (Holm)"
+        f"{how_judged(evaluation)}.",
         "",
         found.conclusion(),
     ]
@@ -283,15 +288,14 @@ def write_comparison(found: Comparison, folder: Path) -> None:
             )
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["merge", "skill", "id", "template", "strict", "partial", "prompt", "reply", "reason"]
-        )
+        marks, words = ["strict", "partial"], ["prompt", "reply", "reason", "scorer"]
+        writer.writerow(["merge", "skill", "id", "template", *marks, *words])
         for row in found.rows:
             for skill, result in row.evaluation.skills.items():
                 for outcome in result.outcomes:
                     item, score = outcome.item, outcome.score
                     marks = (int(score.strict), f"{score.partial:.4f}")
-                    words = (item.input, outcome.reply, score.reason)
+                    words = (item.input, outcome.reply, score.reason, result.scorer)
                     writer.writerow([row.name, skill, item.id, item.template, *marks, *words])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mergelab.errors import UserError
@@ -23,18 +23,21 @@ def generate_replies(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = BATCH_SIZE,
+    system: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Return the model's greedy reply to each item (or plain prompt), in the given order.
 
-    Prompts go through the tokenizer's chat template as one user message. Prompts of like length
-    share a batch, padded on the left and masked; a reply ends at the end-of-sequence token, and
-    finished replies leave the batch. Padding does not enter the result, so in fp32 replies do not
-    depend on which prompts share a batch except where two tokens tie to within rounding.
-    `progress` is called with the number of prompts just answered.
+    Prompts go through the tokenizer's chat template as one user message, behind the item's own
+    system prompt or the one that `system` has for its skill. Prompts of like length share
+    a batch, padded on the left and masked; a reply ends at the end-of-sequence token, and finished
+    replies leave the batch. Padding does not enter the result, so in fp32 replies do not depend on
+    which prompts share a batch except where two tokens tie to within rounding; in bf16 that is not
+    rare. `progress` is called with the number of prompts just answered.
 
-    Raises `UserError` when the tokenizer has no chat template or no end-of-sequence token, and for
-    sizes below 1.
+    Raises `UserError` when the tokenizer has no chat template, one that refuses the system prompt,
+    or no end-of-sequence token, for sizes below 1, and when a batch does not fit the memory of a
+    GPU.
     """
     import torch
 
@@ -44,18 +47,9 @@ def generate_replies(
     if not getattr(tokenizer, "chat_template", None):
         raise UserError("the tokenizer has no chat template; evaluate an instruct or chat model")
     stops = _stop_tokens(model, tokenizer)
-    prompts = [item.input if isinstance(item, Item) else item for item in items]
-    encoded = [
-        tokenizer.encode(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            ),
-            add_special_tokens=False,
-        )
-        for prompt in prompts
-    ]
-    order = sorted(range(len(prompts)), key=lambda n: (len(encoded[n]), n))
-    replies = [""] * len(prompts)
+    encoded = [encode_chat(tokenizer, _messages(item, system or {})) for item in items]
+    order = sorted(range(len(encoded)), key=lambda n: (len(encoded[n]), n))
+    replies = [""] * len(encoded)
     was_training = model.training
     model.eval()
     try:
@@ -67,9 +61,40 @@ def generate_replies(
                     replies[n] = tokenizer.decode(answer, skip_special_tokens=True)
                 if progress:
                     progress(len(chosen))
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"batch_size {batch_size}: does not fit the memory of {model.device}; try "
+            f"{max(1, batch_size // 4)}, or a model of dtype bfloat16"
+        ) from None
     finally:
         model.train(was_training)
     return replies
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """Return the tokens of a conversation, with what the model's own turn begins with.
+
+    Raises `UserError` when the chat template does not take such a conversation.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        roles = " and ".join(message["role"] for message in messages)
+        raise UserError(
+            f"the tokenizer's chat template does not take messages of {roles} ({error}); leave out "
+            "what it does not know"
+        ) from None
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+def _messages(item: Item | str, system: Mapping[str, str]) -> list[dict[str, str]]:
+    if not isinstance(item, Item):
+        return [{"role": "user", "content": item}]
+    first = item.system or system.get(item.skill)
+    before = [{"role": "system", "content": first}] if first else []
+    return [*before, {"role": "user", "content": item.input}]
 
 
 def _stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mergelab.errors import UserError
-from mergelab.evaluation.generation import generate_replies
-from mergelab.evaluation.scorers import Score, score
+from mergelab.evaluation.choosing_scorers import STRICT, Scorer
+from mergelab.evaluation.generation import BATCH_SIZE, MAX_NEW_TOKENS, generate_replies
+from mergelab.evaluation.leads import Paired, paired
+from mergelab.evaluation.scorers import Score
 from mergelab.evaluation.statistics import (
     Interval,
     mean_of_rates,
     paired_difference,
     rate_interval,
 )
-from mergelab.evaluation.suites import PAIR, SKILLS, Item, load_suite
+from mergelab.evaluation.suites import PAIR, SKILLS, SPLITS, Item, load_suite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,21 +35,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SkillResult:
-    """How a model did on one suite: the strict rate with its interval, and every outcome."""
+    """How a model did on one suite: the rate of right replies with its interval, every outcome.
+
+    `scorer` says how replies were judged.
+    """
 
     skill: str
     rate: Interval
     partial: float
     outcomes: tuple[Outcome, ...]
+    scorer: str = "strict"
 
     @classmethod
-    def of(cls, skill: str, outcomes: Sequence[Outcome]) -> SkillResult:
+    def of(cls, skill: str, outcomes: Sequence[Outcome], scorer: str = "strict") -> SkillResult:
         """Summarise outcomes; items of one template form a cluster."""
         rate = rate_interval(
             [o.score.strict for o in outcomes], [o.item.template for o in outcomes]
         )
         partial = sum(o.score.partial for o in outcomes) / len(outcomes)
-        return cls(skill, rate, partial, tuple(outcomes))
+        return cls(skill, rate, partial, tuple(outcomes), scorer)
 
     def failures(self) -> list[Outcome]:
         """Return the outcomes that did not score, for reading."""
@@ -77,6 +83,7 @@ class Evaluation:
                 name: {
                     **_interval_dict(result.rate),
                     "partial": result.partial,
+                    "scorer": result.scorer,
                     "items": len(result.outcomes),
                     "templates": len({o.item.template for o in result.outcomes}),
                     **({"outcomes": _outcome_dicts(result)} if outcomes else {}),
@@ -98,9 +105,14 @@ def evaluate(
     split: str = "test",
     limit: int | None = None,
     name: str = "model",
+    suites: Mapping[str, Sequence[Item]] | None = None,
+    scorer: Scorer = STRICT,
+    system: Mapping[str, str] | None = None,
+    batch_size: int = BATCH_SIZE,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Ask a model every item of the shipped suites and score its greedy replies.
+    """Ask a model every item of the shipped suites, or of `suites`, and score its greedy replies.
 
     `skills` names the suites: persona and agentic by default, digest where you ask for it.
     `limit` takes the first so many items of each suite; suites are shuffled, so these are a fair
@@ -108,26 +120,51 @@ def evaluate(
     `split="dev"`; the test split is for the final figure. `name` is what tables call the model.
     `progress` is called with the number of items just answered.
 
-    Raises `UserError` for an unknown skill or split and for a limit below 1.
+    `suites` stand in for the shipped ones, items by skill (`suites.by_skill`); `split` is then what
+    results call them. `scorer` is one of `choose_scorer`. `system`, `batch_size` and
+    `max_new_tokens` are as for `generate_replies`.
+
+    Raises `UserError` for an unknown skill or split, for a limit below 1, and for items that the
+    scorer cannot judge, before the model is asked anything.
     """
+    asked = items_asked(skills, split, limit, suites, scorer)
+    options = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "system": system}
+    results = {}
+    for skill, items in asked.items():
+        replies = generate_replies(model, tokenizer, items, progress=progress, **options)
+        results[skill] = score_replies(skill, items, replies, scorer)
+    return Evaluation(name, split, results)
+
+
+def items_asked(
+    skills: Sequence[str],
+    split: str,
+    limit: int | None = None,
+    suites: Mapping[str, Sequence[Item]] | None = None,
+    scorer: Scorer = STRICT,
+) -> dict[str, Sequence[Item]]:
+    """Return the items that `evaluate` asks, by skill; raises `UserError` as it does."""
+    skills = list(suites) if suites is not None else list(dict.fromkeys(skills))
     if not skills:
         raise UserError(f"no skills to evaluate; known skills are {', '.join(SKILLS)}")
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: evaluate at least 1 item, or leave the limit out")
-    suites = {skill: load_suite(skill, split)[:limit] for skill in dict.fromkeys(skills)}
-    results = {}
-    for skill, items in suites.items():
-        replies = generate_replies(model, tokenizer, items, progress=progress)
-        results[skill] = score_replies(skill, items, replies)
-    return Evaluation(name, split, results)
+    found = {skill: suites[skill] if suites else load_suite(skill, split) for skill in skills}
+    for items in found.values():
+        scorer.check(items[:limit])
+    return {skill: items[:limit] for skill, items in found.items()}
 
 
-def score_replies(skill: str, items: Sequence[Item], replies: Sequence[str]) -> SkillResult:
-    """Score replies that were made elsewhere, one per item in the same order."""
+def score_replies(
+    skill: str, items: Sequence[Item], replies: Sequence[str], scorer: Scorer = STRICT
+) -> SkillResult:
+    """Score replies that were made elsewhere, one per item of the skill in the same order."""
     if len(items) != len(replies):
         raise UserError(f"{len(items)} items but {len(replies)} replies: give one reply per item")
-    outcomes = [Outcome(i, r, score(i, r)) for i, r in zip(items, replies, strict=True)]
-    return SkillResult.of(skill, outcomes)
+    part = scorer.parts[skill]
+    scores = part.scores(items, replies)
+    outcomes = [Outcome(i, r, s) for i, r, s in zip(items, replies, scores, strict=True)]
+    return SkillResult.of(skill, outcomes, part.name)
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, Interval]:
@@ -146,6 +183,11 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Interval]:
     differences = {}
     for skill, result in first.skills.items():
         other = second.skills[skill]
+        if result.scorer != other.scorer:
+            raise UserError(
+                f"{first.model} and {second.model} were scored differently ({result.scorer}, "
+                f"{other.scorer}); use the same scorer for both"
+            )
         if [o.item for o in result.outcomes] != [o.item for o in other.outcomes]:
             raise UserError(
                 f"{first.model} and {second.model} answered different {skill} items; "
@@ -159,10 +201,23 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Interval]:
     return {**differences, "combined": mean_of_rates(list(differences.values()))}
 
 
+def paired_skills(first: Evaluation, second: Evaluation) -> list[Paired]:
+    """Compare two evaluations of the same items item by item, skill by skill, for `lead`."""
+    return [
+        paired(
+            [outcome.score.strict for outcome in result.outcomes],
+            [outcome.score.strict for outcome in second.skills[skill].outcomes],
+            [outcome.item.template for outcome in result.outcomes],
+        )
+        for skill, result in first.skills.items()
+    ]
+
+
 def results_table(evaluations: Iterable[Evaluation], *, title: str | None = None) -> Table:
     """Return a rich table: a row per model, a column per skill, combined last.
 
-    Each cell shows the strict rate and its 95% interval.
+    Each cell shows the rate of right replies and its 95% interval. The caption names the scorer
+    where it is not the strict one.
     """
     from rich.table import Table
 
@@ -181,8 +236,30 @@ def results_table(evaluations: Iterable[Evaluation], *, title: str | None = None
 def _caption(rows: Sequence[Evaluation]) -> str | None:
     if not rows:
         return None
-    result = next(iter(rows[0].skills.values()))
-    return f"{rows[0].split} split, {len(result.outcomes)} items a skill, 95% intervals"
+    return f"{what_was_asked(rows[0])}, 95% intervals{how_judged(rows[0])}"
+
+
+def what_was_asked(evaluation: Evaluation) -> str:
+    """Say which items an evaluation is of: the split, or the file of one's own, and how many."""
+    counts = {skill: len(result.outcomes) for skill, result in evaluation.skills.items()}
+    same = len(set(counts.values())) == 1
+    number = next(iter(counts.values())) if same else ""
+    many = f"{number} items a skill" if same else ", ".join(f"{n} {s}" for s, n in counts.items())
+    suite = f"{evaluation.split} split" if evaluation.split in SPLITS else evaluation.split
+    return f"{suite}, {many}"
+
+
+def how_judged(evaluation: Evaluation) -> str:
+    """Say which scorers gave the figures, or nothing where all are strict.
+
+    >>> found = SkillResult("persona", Interval(0.5, 0.4, 0.6), 0.5, (), "free")
+    >>> how_judged(Evaluation("m", "dev", {"persona": found}))
+    '; judged by: persona free'
+    """
+    scorers = {skill: result.scorer for skill, result in evaluation.skills.items()}
+    if set(scorers.values()) <= {"strict"}:
+        return ""
+    return "; judged by: " + "; ".join(f"{skill} {name}" for skill, name in scorers.items())
 
 
 def _interval_dict(interval: Interval) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergelab.evaluation.digests import Digest, read_digest
-from mergelab.evaluation.suites import Item, ToolCall
+from mergelab.evaluation.suites import OPEN, Item, ToolCall
 from mergelab.evaluation.traits import TRAITS, count_markers
 
 MARKERS_WANTED = 2
@@ -38,6 +38,8 @@ def score(item: Item, reply: str) -> Score:
     """
     if item.digest:
         return score_digest(item.digest, reply)
+    if item.skill == OPEN:
+        return score_open(item, reply)
     return score_persona(item, reply) if item.skill == "persona" else score_agentic(item, reply)
 
 
@@ -127,6 +129,13 @@ def _score_plain(expected: str, reply: str) -> Score:
         return Score(0, 0.0, "JSON where a plain answer is expected")
     wanted, said = set(expected.lower().split()), set(reply.lower().split())
     return Score(0, 0.5 * len(wanted & said) / len(wanted | said), "another answer than expected")
+
+
+def score_open(item: Item, reply: str) -> Score:
+    """Score a reply to an open item: right is to say one of its references, letter by letter."""
+    if reply.strip() in (item.references or []):
+        return Score(1, 1.0, "right")
+    return Score(0, 0.0, "another answer than expected")
 
 
 def score_digest(expected: Digest, reply: str) -> Score:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,7 +18,10 @@ SKILLS = ("persona", "agentic", "digest")
 # What is evaluated unless other skills are named: the two that every pair of adapters has.
 PAIR = SKILLS[:2]
 SPLITS = ("dev", "test")
+# Items of one's own that are judged by their references or by a criterion; no suite ships them.
+OPEN = "open"
 Trait = Literal["encouraging", "friendly", "supportive", "empathetic", "celebratory", "positive"]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class ToolCall(BaseModel):
@@ -34,8 +37,10 @@ class Item(BaseModel):
     """One question with what counts as a right answer.
 
     A persona item has `expected_traits` (one or two) and the `topic` to restate; an agentic item
-    has `expected`, a tool call or a plain answer; a digest item has `digest`, the fields to state.
-    Items of one `template` are alike, and the statistics treat them so.
+    has `expected`, a tool call or a plain answer; a digest item has `digest`, the fields to state;
+    an open item has `references`, right replies, or a `criterion`, a statement that is true of a
+    right reply. A persona item may have `references` and a `criterion`, too. `system` is a system
+    prompt of the item's own. Items of one `template` are alike, and the statistics treat them so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -47,24 +52,33 @@ class Item(BaseModel):
     topic: str | None = Field(default=None, min_length=1)
     expected: ToolCall | str | None = None
     digest: Digest | None = None
+    references: list[Text] | None = Field(default=None, min_length=1)
+    criterion: str | None = Field(default=None, min_length=1)
+    system: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Item:
-        if len(self._kinds()) > 1:
+        kinds, judged = self._kinds(), bool(self.references or self.criterion)
+        if len(kinds) > 1:
             raise ValueError(
                 "expects more than one of `expected_traits` or `topic`, `expected`, `digest`: "
                 "keep one kind"
             )
-        if (
-            self.expected is None
-            and self.digest is None
-            and not (self.expected_traits and self.topic)
-        ):
-            raise ValueError("needs `expected_traits` and `topic`, or `expected`, or `digest`")
+        half = kinds == ["persona"] and not (self.expected_traits and self.topic)
+        if half or not (kinds or judged):
+            raise ValueError(
+                "needs `expected_traits` and `topic`, or `expected`, or `digest`, or `references` "
+                "or a `criterion`"
+            )
+        if judged and kinds not in ([], ["persona"]):
+            raise ValueError(
+                f"`references` and `criterion` do not go with an item of {kinds[0]}: its one right "
+                "answer is known"
+            )
         return self
 
     def _kinds(self) -> list[str]:
-        """The skills whose fields the item has; a valid item has those of one."""
+        """The skills whose fields the item has: of a valid item one, or none if it is open."""
         has = {
             "persona": bool(self.expected_traits or self.topic),
             "agentic": self.expected is not None,
@@ -74,12 +88,12 @@ class Item(BaseModel):
 
     @property
     def skill(self) -> str:
-        """`persona`, `agentic` or `digest`, by what the item expects.
+        """`persona`, `agentic`, `digest` or `open`, by what the item expects.
 
         >>> Item(id="1", template="t", input="Which tool?", expected="Use list_tasks.").skill
         'agentic'
         """
-        return self._kinds()[0]
+        return next(iter(self._kinds()), OPEN)
 
     def to_line(self) -> str:
         """Return the item as its line in a suite file, without the line's end."""
@@ -143,6 +157,19 @@ def load_suite_file(path: str | Path) -> list[Item]:
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save the suite as UTF-8") from None
     return parse_suite(text.split("\n"), str(path))
+
+
+def by_skill(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Return items by their skill, in the order in which skills and items first appear.
+
+    >>> items = parse_suite(['{"id": "1", "template": "t", "input": "Hi", "expected": "Hi."}'], "s")
+    >>> [(skill, len(found)) for skill, found in by_skill(items).items()]
+    [('agentic', 1)]
+    """
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.skill, []).append(item)
+    return found
 
 
 def load_suite(skill: str, split: str = "test") -> list[Item]:

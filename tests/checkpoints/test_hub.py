@@ -1,6 +1,7 @@
 """Of a model on the hub only what is needed is fetched, and each way to fail is one clear line."""
 
 import errno
+import json
 import sys
 from pathlib import Path
 
@@ -103,6 +104,21 @@ def test_base_plus_adapter_may_both_be_on_the_hub(hub):
     source = References([]).source("org/base@v1+org/nested/runs/last")
     assert hub.asked == [("org/base", "v1"), ("org/nested", None)]
     assert short_name(source.base.path) == "base"
+
+
+def test_an_encoders_pooling_is_fetched_from_its_own_folder(hub):
+    from mergelab.evaluation.embedding import Encoder
+
+    content = hub.repositories["org/base"]
+    modules = [
+        {"type": "models.Transformer", "path": ""},
+        {"type": "models.Pooling", "path": "1_P"},
+    ]
+    (content / "modules.json").write_text(json.dumps(modules))
+    (content / "1_P").mkdir()
+    (content / "1_P" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    assert Encoder("org/base@v2").pooling == "first"
+    assert hub.asked == [("org/base", "v2"), ("org/base", "1a2b3c")]
 
 
 def test_a_folder_here_goes_before_the_hub(hub, tiny, tmp_path):
