@@ -29,6 +29,7 @@ from mergelab.console import (
 )
 from mergelab.errors import UserError
 from mergelab.evaluation_commands import compare, evaluate, tables
+from mergelab.tune_command import tune
 
 app = typer.Typer(
     name="mergelab",
@@ -208,7 +209,7 @@ def inspect(
     show(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
 
 
-for measure in (evaluate, compare, tables):
+for measure in (evaluate, compare, tune, tables):
     app.command()(measure)
 app.add_typer(bench)
 
