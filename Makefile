@@ -10,7 +10,7 @@ help:
 	@echo "make test     install with test extras and run the tests"
 	@echo "make lessons  build instructor notebooks and releases from solutions/*/*.py"
 	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
-	@echo "make tables   evaluate sources and merges again, into data/tables"
+	@echo "make tables   make every result table again, into data/tables (FULL=1: choices and trainings, too)"
 	@echo "make bench    measure merging against mergekit and a plain copy, into data/benchmarks"
 	@echo "make lint     check format and style"
 
@@ -44,7 +44,7 @@ models: .venv/installed
 	$(BIN)/python -m mergelab.zoo $(ARGS)
 
 tables: .venv/installed
-	$(BIN)/mergelab tables $(ARGS)
+	$(BIN)/mergelab tables $(if $(FULL),--full) $(ARGS)
 
 # Some twenty minutes and 14 GB of disk; the machine should have nothing else to do.
 bench: .venv/installed-test

@@ -6,17 +6,17 @@ Heavy imports wait inside the command, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autograder.courses import Course, find_course
 from mergelab.errors import UserError
+from mergelab.workers import dask_executor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Executor
 
     from rich.table import Table
 
@@ -62,7 +62,7 @@ def grade(
     for lesson in chosen:
         course.release(lesson)
     reports = []
-    with _executor(scheduler) as executor:
+    with dask_executor(scheduler) if scheduler else nullcontext() as executor:
         for lesson in chosen:
             with _bar(lesson) as progress:
                 reports.append(
@@ -92,24 +92,6 @@ def _handed_in(course: Course) -> list[str]:
     named = {path.name.rsplit("+", 3)[1] for path in course.exchange.glob("*/inbound/*+*+*")}
     named |= {path.name for path in (course.state / "submitted").glob("*/*")}
     return [lesson for lesson in course.released() if lesson in named]
-
-
-@contextmanager
-def _executor(scheduler: str | None) -> Iterator[Executor | None]:
-    if scheduler is None:
-        yield None
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UserError("--scheduler needs Dask: pip install 'mergelab[dask]'") from None
-    try:
-        client = Client(scheduler, timeout=20)
-    except (OSError, ValueError) as error:
-        words = str(error).strip().splitlines() or ["no answer"]
-        raise UserError(f"{scheduler}: no Dask scheduler answers there ({words[0]})") from None
-    with client:
-        yield client.get_executor()
 
 
 @contextmanager

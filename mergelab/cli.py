@@ -28,7 +28,8 @@ from mergelab.console import (
     show_json,
 )
 from mergelab.errors import UserError
-from mergelab.evaluation_commands import compare, evaluate, tables
+from mergelab.evaluation_commands import compare, evaluate, harness
+from mergelab.tables_command import tables
 from mergelab.tune_command import tune
 
 app = typer.Typer(
@@ -209,7 +210,7 @@ def inspect(
     show(f"Take care: {found.doubt} `mergelab compare` holds recipes against the plain average.")
 
 
-for measure in (evaluate, compare, tune, tables):
+for measure in (evaluate, compare, tune, tables, harness):
     app.command()(measure)
 app.add_typer(bench)
 

@@ -1,16 +1,28 @@
-"""The commands that measure models: evaluate, compare, tables.
+"""The commands that measure models: evaluate, compare, and harness, which lets another tool do it.
 
 Heavy imports wait inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mergelab.asking import (
+    BatchSize,
+    Device,
+    Dtype,
+    MaxNewTokens,
+    ScorerName,
+    Suite,
+    System,
+    Threshold,
+    asking,
+)
 from mergelab.console import (
     AllowPickle,
     AllowUnrelated,
@@ -24,7 +36,6 @@ from mergelab.console import (
     quiet_transformers,
     show,
     show_json,
-    suites_asked,
 )
 from mergelab.errors import UserError
 
@@ -34,30 +45,79 @@ def evaluate(
     split: Split = "test",
     skills: Skills = "persona,agentic",
     limit: Limit = None,
+    suite: Suite = None,
+    scorer: ScorerName = "strict",
+    threshold: Threshold = None,
+    system: System = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
+    max_new_tokens: MaxNewTokens = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every reply and score to this JSON file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score models on the persona and agentic suites, or on those of --skills, with 95% intervals.
+    """Score models on the persona and agentic suites, or on items of your own, with 95% intervals.
 
     Example: `mergelab evaluate task_api_persona task_api_agentic merged`
     """
+    if out is not None and os.path.lexists(out):
+        raise UserError(f"{out}: exists already; choose another name or remove it first")
     from mergelab.checkpoints.loading import load_model
     from mergelab.evaluation import evaluate as evaluate_model
     from mergelab.evaluation import results_table
 
-    asked = suites_asked(skills, split)
+    what = asking(
+        skills,
+        split,
+        suite=suite,
+        scorer=scorer,
+        threshold=threshold,
+        system=system,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+    )
     quiet_transformers()
     results = []
     with progress_bar("evaluating") as progress:
         for done, (name, reference) in enumerate(zip(labels(models), models, strict=True)):
             progress(done, len(models), name)
-            model, tokenizer = load_model(reference)
+            model, tokenizer = load_model(reference, device=device, dtype=dtype)
             results.append(
-                evaluate_model(model, tokenizer, skills=asked, split=split, limit=limit, name=name)
+                evaluate_model(
+                    model,
+                    tokenizer,
+                    skills=what.skills,
+                    split=what.split,
+                    limit=limit,
+                    name=name,
+                    **what.options,
+                )
             )
+            del model  # before the next is loaded: there need not be room for two
+    if out is not None:
+        _write_whole(out, json.dumps([result.to_dict() for result in results], indent=2))
     if as_json:
         show_json([result.to_dict(outcomes=False) for result in results])
         return
     show(results_table(results))
+    if out is not None:
+        show(f"Written to {out}: every reply and score.")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A file that appears whole or not at all."""
+    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        aside.write_text(text + "\n", encoding="utf-8")
+        aside.rename(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def compare(
@@ -71,6 +131,14 @@ def compare(
     split: Split = "dev",
     skills: Skills = "persona,agentic",
     limit: Limit = None,
+    suite: Suite = None,
+    scorer: ScorerName = "strict",
+    threshold: Threshold = None,
+    system: System = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
+    max_new_tokens: MaxNewTokens = None,
     seed: Seed = 0,
     allow_pickle: AllowPickle = False,
     allow_unrelated: AllowUnrelated = False,
@@ -80,7 +148,18 @@ def compare(
 
     Example: `mergelab compare data/recipes/ties.yaml data/recipes/slerp.yaml --best merged`
     """
-    asked = suites_asked(skills, split)
+    what = asking(
+        skills,
+        split,
+        suite=suite,
+        scorer=scorer,
+        threshold=threshold,
+        system=system,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+    )
     for folder in (best, out):
         if folder is not None and os.path.lexists(folder):
             raise UserError(f"{folder}: exists already; choose another name or remove it first")
@@ -98,10 +177,13 @@ def compare(
         found = compare_merges(
             merges,
             notes=notes,
-            skills=asked,
-            split=split,
+            skills=what.skills,
+            split=what.split,
             limit=limit,
             options=options,
+            asking=what.options,
+            device=device,
+            dtype=dtype,
             progress=progress,
         )
     if as_json:
@@ -125,43 +207,27 @@ def compare(
         show(
             f"{found.leader.name} is kept in {best}"
             + (f", though its lead over {', '.join(noise)} is within noise. " if noise else ". ")
-            + ("It was chosen on dev; for the final figure: " if split == "dev" else "Next: ")
+            + ("It was chosen on dev; for the final figure: " if what.split == "dev" else "Next: ")
             + f"mergelab evaluate {best}"
         )
 
 
-def tables(
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("data/tables"),
-    limit: Limit = None,
+def harness(
+    system: Annotated[
+        str | None,
+        typer.Option(help="Print the system prompt for a suite instead: persona, agentic, digest."),
+    ] = None,
 ) -> None:
-    """Make the course's tables again: overview (as figure, too), random drops, ladder of conflict.
+    """Print the folder with the suites as tasks for lm-evaluation-harness, for its --include_path.
 
-    Example: `mergelab tables --out /tmp/tables`
+    Example: `mergelab harness`
     """
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from mergelab.evaluation.harness import FOLDER
+    from mergelab.evaluation.system_prompts import SYSTEM
 
-    from mergelab.evaluation import results_table
-    from mergelab.evaluation.dare_table import ITEMS as DROP_ITEMS
-    from mergelab.evaluation.dare_table import random_drops, write_drops
-    from mergelab.evaluation.ladder import ladder, prepare_worker, write_ladder
-    from mergelab.evaluation.overview import overview, write_csv
-    from mergelab.notebook.overview_plot import overview_plot
-
-    quiet_transformers()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be created ({error.strerror})") from None
-    with progress_bar("evaluating") as progress:
-        rows = overview(limit=limit, progress=progress)
-    write_csv(rows, out / "overview.csv")
-    overview_plot(rows).savefig(out / "overview.png", metadata={"Software": None})
-    with progress_bar("dropping at random") as progress:
-        write_drops(random_drops(limit=limit or DROP_ITEMS, progress=progress), out / "dare.csv")
-    show(results_table([row.evaluation for row in rows]))
-    # One thread in each of two processes: small models gain more from it than from two threads.
-    workers = ProcessPoolExecutor(2, get_context("spawn"), initializer=prepare_worker)
-    with workers, progress_bar("climbing the ladder") as progress:
-        write_ladder(ladder(limit=limit, executor=workers, progress=progress), out / "ladder.csv")
-    show(f"Written to {out}: overview.csv, overview.png, dare.csv and ladder.csv")
+    if system is None:
+        print(FOLDER)
+        return
+    if system not in SYSTEM:
+        raise UserError(f"--system {system}: unknown suite; known are {', '.join(SYSTEM)}")
+    print(SYSTEM[system])

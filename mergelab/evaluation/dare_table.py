@@ -7,16 +7,13 @@ are made from it, so it is measured on the dev suites.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mergelab.evaluation.generation import generate_replies
-from mergelab.evaluation.results import SkillResult, score_replies
-from mergelab.evaluation.suites import load_suite
+from mergelab.evaluation.measuring import Measured, Measurement
 
 PERSONA, AGENTIC = ADAPTERS = ("task_api_persona", "task_api_agentic")
 ITEMS = 80
@@ -91,41 +88,35 @@ def settings() -> Iterator[Setting]:
             yield Setting(ADAPTERS, method, density, scale, seeds=5)
 
 
-def random_drops(
-    chosen: Sequence[Setting] | None = None,
-    *,
-    limit: int | None = ITEMS,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> list[Row]:
-    """Merge and score every setting with its seeds on the dev suites.
+def measurements(
+    chosen: Sequence[Setting] | None = None, items: int = ITEMS
+) -> dict[Setting, list[Measurement]]:
+    """One measurement for each seed of every setting, by default of all, on the dev suites."""
+    return {
+        setting: [
+            Measurement.of(setting.recipe(), "dev", items, skills=setting.skills, seed=seed)
+            for seed in range(setting.seeds)
+        ]
+        for setting in (settings() if chosen is None else chosen)
+    }
 
-    `limit` items of each suite; `chosen` settings only, by default all. `progress` is called with
-    (settings done, settings in all, name).
-    """
-    todo = list(settings() if chosen is None else chosen)
+
+def random_drops(
+    wanted: Mapping[Setting, Sequence[Measurement]], found: Mapping[Measurement, Measured]
+) -> list[Row]:
+    """The rows of the table from what was measured."""
     rows = []
-    for done, setting in enumerate(todo):
-        if progress:
-            progress(done, len(todo), f"{setting.label}, density {setting.density:g}")
-        rolls = [_scores(setting, seed, limit) for seed in range(setting.seeds)]
+    for setting, rolls in wanted.items():
         rates = {
-            skill: tuple(roll[skill].rate.estimate for roll in rolls) for skill in setting.skills
+            skill: tuple(_share(found[roll].right[skill]) for roll in rolls)
+            for skill in setting.skills
         }
-        rows.append(Row(setting, rates, len(rolls[0][setting.skills[0]].outcomes)))
+        rows.append(Row(setting, rates, len(found[rolls[0]].right[setting.skills[0]])))
     return rows
 
 
-def _scores(setting: Setting, seed: int, limit: int | None) -> dict[str, SkillResult]:
-    """Merge with one seed and score; all prompts in one go, which is quicker for a small model."""
-    from mergelab.engine import merge
-
-    asked = {skill: load_suite(skill, "dev")[:limit] for skill in setting.skills}
-    model = merge(setting.recipe(), seed=seed).load()
-    replies = iter(generate_replies(*model, [item for each in asked.values() for item in each]))
-    return {
-        skill: score_replies(skill, items, list(islice(replies, len(items))))
-        for skill, items in asked.items()
-    }
+def _share(right: str) -> float:
+    return right.count("1") / len(right)
 
 
 def write_drops(rows: Sequence[Row], path: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from mergelab.errors import UserError
 from mergelab.evaluation.results import Evaluation, compare, evaluate
 from mergelab.evaluation.statistics import Interval
 from mergelab.evaluation.suites import PAIR
+from mergelab.workers import Workers
 
 # Own-style share in percent, and how the names of that pair end.
 RUNGS = {0: "", 2: "_own02", 5: "_own05", 10: "_own10"}
@@ -67,10 +67,10 @@ def ladder(
     *,
     rungs: Sequence[int] = tuple(RUNGS),
     limit: int | None = None,
-    executor: Executor | None = None,
+    workers: Workers = Workers(),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[LadderRow]:
-    """Merge and evaluate every rung, side by side where an executor is given.
+    """Merge and evaluate every rung, spread over `workers`, by default in this process.
 
     `limit` takes the first so many items of each suite, where that is fewer than `TEST_ITEMS` and
     `DEV_ITEMS`. `progress` is called with (rungs done, rungs in all, name).
@@ -80,23 +80,16 @@ def ladder(
     unknown = [rung for rung in rungs if rung not in RUNGS]
     if unknown:
         raise UserError(f"no rung {unknown[0]}; the rungs are {', '.join(map(str, RUNGS))}")
-    rows: list[LadderRow] = []
-    each = (executor.map if executor else map)(partial(_rung, limit=limit), rungs)
-    for done, rung in enumerate(rungs):
+    done = 0
+
+    def note(place: int, rows: list[LadderRow]) -> None:
+        nonlocal done
+        done += 1
         if progress:
-            progress(done, len(rungs), f"own style {rung}%")
-        rows += next(each)
-    return rows
+            progress(done, len(rungs), f"own style {rungs[place]}%")
 
-
-def prepare_worker() -> None:
-    """Set up a process that shares the work: one thread, and no words or bars of the libraries."""
-    import torch
-    from transformers.utils import logging
-
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    found = workers.map(partial(_rung, limit=limit), rungs, note)
+    return [row for rows in found for row in rows]
 
 
 def _rung(rung: int, limit: int | None) -> list[LadderRow]:

@@ -7,13 +7,16 @@ recipes run at the settings they ship with; choosing those is the business of a 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mergelab.evaluation.results import Evaluation, evaluate
+from mergelab.evaluation.measuring import Measured, Measurement
+from mergelab.evaluation.results import Evaluation
+from mergelab.evaluation.suites import PAIR
 
+ITEMS = 1000  # of each suite
 PAIRS = {"low conflict": "", "conflict": "_conflict"}
 MERGES: dict[str, dict[str, Any]] = {
     "linear 0.5 / 0.5": {"merge_method": "linear"},
@@ -31,41 +34,28 @@ class Row:
     evaluation: Evaluation
 
 
-def overview(
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> list[Row]:
-    """Evaluate base, adapters and merges of both shipped pairs on the suites of `split`.
-
-    `limit` takes the first so many items of each suite. `progress` is called with (models done,
-    models in all, name).
-    """
-    rows = []
-    models = list(_models())
-    for done, (pair, name, load) in enumerate(models):
-        if progress:
-            progress(done, len(models), name)
-        model, tokenizer = load()
-        rows.append(
-            Row(pair, name, evaluate(model, tokenizer, split=split, limit=limit, name=name))
-        )
-    return rows
-
-
-def _models() -> Iterator[tuple[str, str, Callable[[], tuple[Any, Any]]]]:
-    from mergelab.checkpoints.loading import load_model
-    from mergelab.engine import merge
-
-    yield "", "base", lambda: load_model("base")
+def measurements(split: str = "test", items: int = ITEMS) -> dict[tuple[str, str], Measurement]:
+    """What to measure, by pair and name: base, adapters and merges of both shipped pairs."""
+    wanted = {("", "base"): Measurement.of("base", split, items)}
     for pair, suffix in PAIRS.items():
-        adapters = [f"task_api_{skill}{suffix}" for skill in ("persona", "agentic")]
+        adapters = [f"task_api_{skill}{suffix}" for skill in PAIR]
         for adapter in adapters:
-            yield pair, f"{adapter.split('_')[2]} adapter", lambda a=adapter: load_model(a)
+            name = f"{adapter.split('_')[2]} adapter"
+            wanted[pair, name] = Measurement.of(adapter, split, items)
         for name, recipe in MERGES.items():
             whole = {**recipe, "models": [{"model": adapter} for adapter in adapters]}
-            yield pair, name, lambda recipe=whole: merge(recipe).load()
+            wanted[pair, name] = Measurement.of(whole, split, items)
+    return wanted
+
+
+def overview(
+    wanted: Mapping[tuple[str, str], Measurement], found: Mapping[Measurement, Measured]
+) -> list[Row]:
+    """The rows of the table from what was measured."""
+    return [
+        Row(pair, name, found[each].evaluation(name, each.split))
+        for (pair, name), each in wanted.items()
+    ]
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -2,7 +2,16 @@
 
 import csv
 
-from mergelab.evaluation.dare_table import Row, Setting, random_drops, settings, write_drops
+from mergelab.evaluation.dare_table import (
+    Row,
+    Setting,
+    measurements,
+    random_drops,
+    settings,
+    write_drops,
+)
+from mergelab.evaluation.measuring import measure_all
+from mergelab.workers import Workers
 
 ONE = ("task_api_persona",)
 
@@ -15,7 +24,13 @@ def test_every_setting_with_a_drop_is_rolled_at_least_three_times():
 
 
 def test_a_setting_is_merged_with_each_seed_and_scored_on_its_own_skill():
-    rows = random_drops([Setting(ONE, "dare_linear", 0.01, seeds=2)], limit=4)
+    wanted = measurements([Setting(ONE, "dare_linear", 0.01, seeds=2)], 4)
+    (rolls,) = wanted.values()
+    assert [(each.seed, each.split, each.skills) for each in rolls] == [
+        (0, "dev", ("persona",)),
+        (1, "dev", ("persona",)),
+    ]
+    rows = random_drops(wanted, measure_all(rolls, Workers()))
     assert rows[0].rates == {"persona": (0.0, 0.0)}  # nothing survives a drop of 99% here
     assert rows[0].items == 4
 
