@@ -84,7 +84,8 @@ def grade(
         console.print(_class_table(report))
         for line in _remarks(report):
             console.print(line, soft_wrap=True, markup=False)
-        console.print(f"Feedback: {course.state}/feedback/<student>/{report.lesson}/", markup=False)
+        where = f"{course.state}/feedback/<student>/{report.lesson}/"
+        console.print(f"Feedback: {where}", soft_wrap=True, markup=False)
 
 
 def _handed_in(course: Course) -> list[str]:

@@ -163,6 +163,8 @@ class Reader:
         except subprocess.TimeoutExpired:
             status = f"nothing in {LIMIT} s"
             _end(process)
+        if _is_there(process.pid):  # what it started in the background
+            self.sessions.append(process.pid)
         printed = self.log.read_text("utf-8", errors="replace")
         if status != block.status:
             raise AssertionError(f"{block.place}: ended with {status}:\n{block.text}\n{printed}")
@@ -183,7 +185,7 @@ class Reader:
 
     def _open(self, line: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as output:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 line,
                 cwd=self.folder,
                 env=self.variables,
@@ -192,8 +194,6 @@ class Reader:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.sessions.append(process.pid)
-        return process
 
     def masked(self, text: str) -> str:
         """Text without what differs from run to run."""
@@ -202,10 +202,8 @@ class Reader:
     def leave(self) -> None:
         """End whatever the blocks left running."""
         for session in self.sessions:
-            try:
+            if _is_there(session):
                 os.killpg(session, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
 
 
 def differs(shown: str, printed: str) -> str:
@@ -254,7 +252,17 @@ def _answers(address: str) -> bool:
         return False
 
 
+def _is_there(session: int) -> bool:
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
+    if not _is_there(process.pid):
+        return
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(30)
