@@ -112,6 +112,8 @@ class Record:
         study = quiet_optuna().load_study(study_name=_STUDY, storage=self._storage.optuna)
         kept, asked = study.user_attrs["settings"], json.loads(json.dumps(settings))
         other = [name for name in asked if kept.get(name) != asked[name]]
+        if {"skills", "limit"} & set(other):  # other items follow from that
+            other.remove("items")
         if other:
             said = ", ".join(_WORDS.get(name, name) for name in other)
             raise UserError(

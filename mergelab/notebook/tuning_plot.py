@@ -30,8 +30,9 @@ def tuning_plot(
         _panel(axis, shown, pair, test, colour, with_line=len(skills) == 2)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper")
+    tested = "the recipe as given" if len(test) == 1 else "two recipes"
     figure.suptitle(
-        f"{method}: {len(trials) - 1} trials on dev, and the two recipes on test",
+        f"{method}: {len(trials) - 1} trials on dev, {tested} on test",
         x=0.01,
         ha="left",
         fontsize=12,

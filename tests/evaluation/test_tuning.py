@@ -23,6 +23,7 @@ from mergelab.evaluation.tuning_record import Record
 from mergelab.evaluation.tuning_result import conclusion, write_choice
 from mergelab.evaluation.tuning_run import prepare
 from mergelab.methods import REGISTRY
+from mergelab.notebook.tuning_plot import tuning_plot
 from mergelab.paths import data_path
 from mergelab.recipes import make_plan, parse_recipe
 from mergelab.workers import Workers
@@ -380,6 +381,36 @@ def test_the_conclusion_says_whether_the_gain_is_more_than_noise(low, high, p, w
     lead = Lead(Interval((low + high) / 2, low, high), p)
     assert words in conclusion(Trial(7, {}, scores(1, 1)), lead)
     assert "no gain" in conclusion(Trial(0, {}, scores(1, 1)), None)
+
+
+@pytest.mark.parametrize("skills", [("persona",), SKILLS, (*SKILLS, "digest")], ids=len)
+def test_the_figure_shows_every_trial_the_front_and_both_recipes_on_test(skills):
+    rates = [(0.5, 0.5, 0.5), (0.9, 0.2, 0.5), (0.4, 0.4, 0.4), (0.6, 0.9, 0.6)]
+    trials = []
+    for number, point in enumerate(rates):
+        found = {s: Interval(rate, 0, 1) for s, rate in zip(skills, point, strict=False)}
+        mean = sum(rate.estimate for rate in found.values()) / len(found)
+        trials.append(Trial(number, {}, Scores(found, Interval(mean, 0, 1))))
+    trials.append(Trial(4, {}, None, "cannot be merged"))
+    test = {name: {skill: [0.7, 0.6, 0.8] for skill in skills} for name in ("as given", "tuned")}
+    picture = tuning_plot(trials, test, method="ties")
+    axes = picture.figure.axes
+    assert len(axes) == {1: 1, 2: 1, 3: 3}[len(skills)]
+    lines = {line.get_label(): line for line in axes[0].get_lines()}
+    drawn = sorted(zip(*lines["trial, on dev"].get_data(), strict=True))
+    wanted = (
+        [(n, r[0]) for n, r in enumerate(rates)] if len(skills) == 1 else [r[:2] for r in rates]
+    )
+    assert drawn == sorted(wanted)
+    if len(skills) > 1:
+        on_front = sorted(zip(*lines["front, on dev"].get_data(), strict=True))
+        assert on_front == [(0.6, 0.9), (0.9, 0.2)]
+    legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    chosen = 1 if len(skills) == 1 else 3
+    for label in (f"tuned (trial {chosen}), on dev", "as given, on test (95%)"):
+        assert label in legend
+    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in axes)
+    assert f"trial {chosen}: persona {rates[chosen][0]:.3f}" in picture.alt
 
 
 # On dev only
