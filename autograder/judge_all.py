@@ -1,8 +1,5 @@
 """Judges many submissions at once, in processes here or on a cluster; none suffers for another."""
 
-import os
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -11,6 +8,7 @@ from typing import Any
 
 from autograder.trusted import Outputs, Work, judge_work, refused_outputs
 from mergelab.errors import UserError
+from mergelab.workers import end_with_parent
 
 
 def judge_all(
@@ -42,7 +40,7 @@ def _together(
     own = None
     if executor is None:
         own = executor = ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+            workers, mp_context=get_context("spawn"), initializer=end_with_parent
         )
     try:
         futures: dict[Future[Any], str] = {}
@@ -61,14 +59,3 @@ def _together(
     finally:
         if own is not None:
             own.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with(parent: int) -> None:
-    """Have this process end when the one that started it does, however that ends."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -22,6 +22,9 @@ Seed = Annotated[int, typer.Option(min=0, help="Names the random numbers of DARE
 Split = Annotated[str, typer.Option(help="Which items: dev (to choose) or test.")]
 Skills = Annotated[str, typer.Option(help="Which suites, with commas: persona, agentic, digest.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only so many items of each suite.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Work on a Dask cluster: the address of its scheduler.")
+]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read weights stored as pickles, tensors only.")
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from mergelab.console import (
     AllowUnrelated,
     Json,
     Limit,
+    Scheduler,
     Seed,
     Skills,
     Split,
@@ -64,6 +66,8 @@ def evaluate(
     """
     if out is not None and os.path.lexists(out):
         raise UserError(f"{out}: exists already; choose another name or remove it first")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"{out}: its folder does not exist; make it first, or choose another")
     from mergelab.checkpoints.loading import load_model
     from mergelab.evaluation import evaluate as evaluate_model
     from mergelab.evaluation import results_table
@@ -140,6 +144,10 @@ def compare(
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the merges, a thread each.")
+    ] = None,
+    scheduler: Scheduler = None,
     allow_pickle: AllowPickle = False,
     allow_unrelated: AllowUnrelated = False,
     as_json: Json = False,
@@ -168,12 +176,17 @@ def compare(
     from mergelab.checkpoints import whole_folder
     from mergelab.evaluation.candidates import candidates
     from mergelab.evaluation.comparison import compare_merges, comparison_table, write_comparison
+    from mergelab.workers import workers as start_workers
 
     quiet_transformers()
     allowed = {"allow_pickle": allow_pickle, "allow_unrelated": allow_unrelated}
     merges, notes = candidates(recipes, **allowed)
     options = {"seed": seed, **allowed}
-    with progress_bar("comparing") as progress:
+    with ExitStack() as stack:
+        shared = None
+        if workers or scheduler:
+            shared = stack.enter_context(start_workers(workers, scheduler))
+        progress = stack.enter_context(progress_bar("comparing"))
         found = compare_merges(
             merges,
             notes=notes,
@@ -184,6 +197,7 @@ def compare(
             asking=what.options,
             device=device,
             dtype=dtype,
+            workers=shared,
             progress=progress,
         )
     if as_json:

@@ -11,14 +11,8 @@ from typing import Annotated
 
 import typer
 
-from mergelab.console import Limit, progress_bar, quiet_transformers, show
+from mergelab.console import Limit, Scheduler, progress_bar, quiet_transformers, show
 from mergelab.errors import UserError
-
-Here = Annotated[int, typer.Option("--workers", min=1, help="Processes that share the work.")]
-Scheduler = Annotated[
-    str | None,
-    typer.Option("--scheduler", help="Work on a Dask cluster: the address of its scheduler."),
-]
 
 
 def tables(
@@ -34,7 +28,7 @@ def tables(
         bool,
         typer.Option("--full", help="Choose the scales again, and train with other seeds, too."),
     ] = False,
-    workers: Here = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
     scheduler: Scheduler = None,
     limit: Limit = None,
 ) -> None:

@@ -17,6 +17,7 @@ from mergelab.console import (
     AllowUnrelated,
     Json,
     Limit,
+    Scheduler,
     Skills,
     progress_bar,
     quiet_transformers,
@@ -49,6 +50,7 @@ def tune(
         typer.Option("--range", help="NAME=LOW:HIGH to look there, NAME=VALUE to hold it."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trials measured at once.")] = 1,
+    scheduler: Scheduler = None,
     allow_pickle: AllowPickle = False,
     allow_unrelated: AllowUnrelated = False,
     as_json: Json = False,
@@ -71,7 +73,7 @@ def tune(
         if summary is None:
             if len(record) and not as_json:
                 show(f"{out} holds {len(record)} measured trials; the search goes on after them.")
-            summary = _run(job, record, workers, out)
+            summary = _run(job, record, workers, scheduler, out)
     if as_json:
         show_json(summary)
         return
@@ -89,11 +91,12 @@ def _check(search: str) -> None:
         raise UserError(f"--search {search}: use grid, random or evolutionary")
 
 
-def _run(job: Any, record: Any, workers: int, out: Path) -> dict[str, Any]:
+def _run(job: Any, record: Any, workers: int, scheduler: str | None, out: Path) -> dict[str, Any]:
     from mergelab.workers import workers as workers_for
 
+    count = workers if workers > 1 else None
     try:
-        with workers_for(workers if workers > 1 else None) as pool, progress_bar("tuning") as bar:
+        with workers_for(count, scheduler) as pool, progress_bar("tuning") as bar:
             trials = job.search(record, pool, bar)
         with progress_bar("testing") as bar:
             return job.test(record, trials, bar)

@@ -11,11 +11,13 @@ lost costs time and nothing else: its tasks are done again.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from mergelab.errors import UserError
@@ -131,9 +133,26 @@ def dask_executor(scheduler: str) -> Iterator[Executor]:
         yield client.get_executor(retries=ATTEMPTS)
 
 
+def end_with_parent() -> None:
+    """See that this process ends when the one that started it does, however that ends.
+
+    For the `initializer` of a pool: its processes would wait for work for ever.
+    """
+    parent = parent_process()
+
+    def wait() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()
+
+
 def _prepare_worker() -> None:
     from mergelab.console import quiet_transformers
 
+    end_with_parent()
     quiet_transformers()
 
 

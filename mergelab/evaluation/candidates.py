@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mergelab.errors import UserError
+from mergelab.evaluation.portable import portable
 from mergelab.recipes import Plan, Recipe, make_plan, parse_recipe, read_recipe
 
 BASELINE = "linear baseline"
@@ -36,6 +37,16 @@ class Candidate:
             return merge(self.source, **options).load()
         with TemporaryDirectory() as folder:  # an adapter is made of files
             return merge(self.source, Path(folder) / "adapter", **options).load()
+
+    def elsewhere(self, **allowed: bool) -> Candidate:
+        """The same with a recipe that any process, in any folder, finds its models by.
+
+        `allowed` goes to `make_plan`.
+        """
+        recipe, folders = self.source, (Path(),)
+        if isinstance(recipe, Path):
+            recipe, folders = read_recipe(recipe), (recipe.parent, Path())
+        return replace(self, source=portable(recipe, folders, self.plan, **allowed))
 
     def keep(self, out: Path, **options: Any) -> None:
         """Merge once more, into a folder that appears whole or not at all: the same bytes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mergelab.errors import UserError
 from mergelab.evaluation import free_form
@@ -50,7 +51,13 @@ class Scorer:
 
 
 def _each(one: Callable[[Item, str], Score]) -> Scores:
-    return lambda items, replies: [one(i, r) for i, r in zip(items, replies, strict=True)]
+    return partial(_one_by_one, one)  # no lambda: a scorer goes to other processes, too
+
+
+def _one_by_one(
+    one: Callable[[Item, str], Score], items: Sequence[Item], replies: Sequence[str]
+) -> list[Score]:
+    return [one(item, reply) for item, reply in zip(items, replies, strict=True)]
 
 
 def _parts(**by_skill: Part) -> dict[str, Part]:
@@ -119,7 +126,7 @@ def _embedding(model: str, threshold: float | None, device: str, dtype: str) -> 
     encoder = Encoder(model, device=device, dtype=dtype)
     return Part(
         f"embedding:{model}, cosine at least {least:g}",
-        lambda items, replies: score_by_embedding(encoder, items, replies, least),
+        partial(score_by_embedding, encoder, threshold=least),
         ("references",),
     )
 
@@ -130,5 +137,5 @@ def _judge(model: str, device: str, dtype: str) -> Part:
     judge = Judge(model, device=device, dtype=dtype)
     return Part(
         f"judge:{model}, {YES} more likely than {NO}",
-        lambda items, replies: score_by_judge(judge, items, replies),
+        partial(score_by_judge, judge),
     )

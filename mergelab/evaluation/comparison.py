@@ -11,7 +11,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mergelab.errors import UserError
 from mergelab.evaluation.candidates import Candidate
 from mergelab.evaluation.choosing_scorers import STRICT
 from mergelab.evaluation.leads import holm, lead, p_value
+from mergelab.evaluation.portable import ROOT
 from mergelab.evaluation.results import (
     Evaluation,
     compare,
@@ -32,6 +33,8 @@ from mergelab.evaluation.results import (
 )
 from mergelab.evaluation.statistics import LEVEL, Interval
 from mergelab.evaluation.suites import PAIR
+from mergelab.recipes import make_plan
+from mergelab.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -159,14 +162,16 @@ def compare_merges(
     asking: dict[str, Any] | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    workers: Workers | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Comparison:
     """Merge and evaluate every candidate and rank them.
 
     Compare on `split="dev"`: what wins there is then measured once on test. `options` go to
     `merge`, `asking` to `evaluate` (`suites`, `scorer`, `system`, sizes); `device` and `dtype` are
-    those of the merged model while it answers. `progress` is called with (items answered, items in
-    all, what is done now).
+    those of the merged model while it answers. `workers` share the candidates; without any they
+    are merged here, one after the other. `progress` is called with (items answered, items in all,
+    what is done now).
 
     Raises `UserError` for unknown skills or splits, for items that the scorer cannot judge, and for
     a device that is not here, before anything is merged.
@@ -174,31 +179,34 @@ def compare_merges(
     asking = asking or {}
     check_device(device, dtype)
     asked = items_asked(skills, split, limit, asking.get("suites"), asking.get("scorer", STRICT))
-    total = len(candidates) * sum(map(len, asked.values()))
-    done, rows = 0, []
+    each = sum(map(len, asked.values()))
+    total, done = len(candidates) * each, 0
+    questions = {"skills": list(asked), "split": split, "limit": limit, **asking}
+    measure = partial(_measured, options or {}, questions, device, dtype)
 
-    def answered(items: int) -> None:
+    def answered(items: int, name: str) -> None:
         nonlocal done
         done += items
         if progress:
-            progress(done, total, candidate.name)
+            progress(done, total, name)
 
-    for candidate in candidates:
-        if progress:
-            progress(done, total, f"merging {candidate.name}")
-        model, tokenizer = candidate.load(**(options or {}))
-        result = evaluate(
-            placed(model, device, dtype),
-            tokenizer,
-            skills=list(asked),
-            split=split,
-            limit=limit,
-            name=candidate.name,
-            progress=answered,
-            **asking,
-        )
-        del model  # before the next is merged: there need not be room for two
-        rows.append(Row(candidate.plan.method.name, candidate.baseline, result))
+    if workers is None:
+        results = []
+        for candidate in candidates:
+            answered(0, f"merging {candidate.name}")
+            count = partial(answered, name=candidate.name)
+            results.append(measure((candidate.name, candidate.load, count)))
+    else:
+        allowed = {name: value for name, value in (options or {}).items() if name != "seed"}
+        tasks = [
+            (candidate.name, _Away(candidate.elsewhere(**allowed).source, allowed), None)
+            for candidate in candidates
+        ]
+        results = workers.map(measure, tasks, lambda place, _: answered(each, tasks[place][0]))
+    rows = [
+        Row(candidate.plan.method.name, candidate.baseline, result)
+        for candidate, result in zip(candidates, results, strict=True)
+    ]
     chance = [candidate.name for candidate in candidates if candidate.plan.method.random]
     extra = (
         [
@@ -209,6 +217,31 @@ def compare_merges(
         else []
     )
     return Comparison.of(rows, [*notes, *extra])
+
+
+@dataclass(frozen=True)
+class _Away:
+    """What loads a candidate in another process: its plan holds open files, so it is made there."""
+
+    recipe: Any
+    allowed: dict[str, bool]
+
+    def __call__(self, **options: Any) -> tuple[Any, Any]:
+        plan = make_plan(self.recipe, folders=ROOT, **self.allowed)
+        return Candidate("", self.recipe, plan).load(**options)
+
+
+def _measured(
+    options: dict[str, Any],
+    questions: dict[str, Any],
+    device: str,
+    dtype: str,
+    task: tuple[str, Callable[..., tuple[Any, Any]], Callable[[int], None] | None],
+) -> Evaluation:
+    """Load a candidate and ask it; the model is gone before the next is loaded."""
+    name, load, count = task
+    model, tokenizer = load(**options)
+    return evaluate(placed(model, device, dtype), tokenizer, name=name, progress=count, **questions)
 
 
 def comparison_table(found: Comparison) -> Any:

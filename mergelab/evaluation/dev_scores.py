@@ -6,12 +6,8 @@ so no way leads from a search to an item of the test suites.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from mergelab.engine import one_thread_each
@@ -92,21 +88,7 @@ def dev_scores(recipe: Recipe, conditions: Conditions) -> Scores:
 
 def scores_or_problem(recipe: Recipe, conditions: Conditions) -> Scores | str:
     """As `dev_scores`, with what stands in the way of the merge as words; for worker processes."""
-    _end_with_parent()
     try:
         return dev_scores(recipe, conditions)
     except UserError as error:
         return str(error)
-
-
-@cache
-def _end_with_parent() -> None:
-    """See that a worker ends when the search is killed, and does not wait for ever for more."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=wait, daemon=True).start()

@@ -2,9 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mergelab.errors import UserError
@@ -84,3 +89,24 @@ def test_no_scheduler_is_said():
     address = "tcp://127.0.0.1:9"
     with pytest.raises(UserError, match=f"{address}: no Dask"), workers(2, address):
         pass
+
+
+def test_processes_end_with_the_one_that_started_them():
+    program = (
+        "import os\n"
+        "from mergelab.workers import workers\n"
+        "if __name__ == '__main__':\n"
+        "    with workers(1) as here:\n"
+        "        here.map(abs, [0])\n"
+        "        print(*here._executor._processes, flush=True)\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "starts.py"
+        path.write_text(program)
+        done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+    worker = int(done.stdout.split()[-1])
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != "zombie":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

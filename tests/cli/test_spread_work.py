@@ -1,0 +1,46 @@
+"""Comparisons that are spread over processes or a Dask cluster say the same to the last digit."""
+
+import json
+
+import pytest
+
+RECIPES = ("ties", "dare_ties")
+
+
+@pytest.fixture
+def arguments():
+    from mergelab.paths import data_path
+
+    paths = [str(data_path("recipes", f"{name}.yaml")) for name in RECIPES]
+    return ["compare", *paths, "--limit", "4", "--json"]
+
+
+def found(run_cli, arguments):
+    status, printed, errors = run_cli(*arguments)
+    assert (status, errors) == (0, "")
+    return json.loads(printed)
+
+
+def test_compare_with_one_worker_and_with_two(run_cli, arguments):
+    one = found(run_cli, [*arguments, "--workers", "1"])
+    assert found(run_cli, [*arguments, "--workers", "2"]) == one
+    assert {row["name"] for row in one["rows"]} == {*RECIPES, "linear baseline"}
+
+
+def test_compare_on_a_cluster_from_another_folder(run_cli, arguments, tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    (tmp_path / "merge.yaml").write_text(
+        "merge_method: ties\nbase_model: base\nmodels: [{model: one}, {model: two}]\nparameters: {density: 0.5}\n"
+    )
+    from mergelab.paths import data_path
+
+    for name, skill in (("one", "persona"), ("two", "agentic")):
+        (tmp_path / name).symlink_to(data_path("adapters", f"task_api_{skill}"))
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
+        monkeypatch.chdir(tmp_path)  # the worker stays where it was started
+        here = ["compare", "merge.yaml", "--limit", "4", "--json"]
+        spread = found(run_cli, [*here, "--scheduler", cluster.scheduler_address])
+    assert spread == found(run_cli, [*here, "--workers", "1"])
