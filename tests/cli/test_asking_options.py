@@ -33,8 +33,9 @@ def test_items_of_ones_own_are_scored_freely_and_every_reply_is_kept(run_cli, ow
     assert [o["id"] for part in kept["skills"].values() for o in part["outcomes"]] == ["1", "2"]
     assert all(o["reply"] for part in kept["skills"].values() for o in part["outcomes"])
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
-    status, _, errors = run_cli("evaluate", "base", "--suite", own, "--out", out)
-    assert (status, "exists already" in errors) == (2, True)
+    for place, words in ((out, "exists already"), (tmp_path / "no" / "a.json", "does not exist")):
+        status, _, errors = run_cli("evaluate", "./no_model", "--suite", own, "--out", place)
+        assert (status, words in errors) == (2, True)
 
 
 @pytest.mark.parametrize(
