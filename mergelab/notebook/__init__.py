@@ -78,6 +78,7 @@ _HOMES = {
     "evaluate_tables": (
         "PUBLISHED",
         "all_beat_verdict",
+        "leader_sentence",
         "order_verdict",
         "overview_rates",
         "published_table",
@@ -247,6 +248,7 @@ _HOMES = {
         "talk_to",
         "task_vector_of",
         "training_over_merging",
+        "training_ratio",
         "weights_of",
         "write_outsiders",
     ),

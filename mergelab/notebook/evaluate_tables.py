@@ -94,6 +94,34 @@ def order_verdict(ours: Mapping[str, Evaluation], order: Sequence[str]) -> str:
     return f"{said[0].upper()}{said[1:]}. {end}"
 
 
+def leader_sentence(
+    pair: str, table: Mapping[str, Sequence[float]], order: Sequence[str] | None = None
+) -> str:
+    """Which method of a table leads, and whether the intervals tell it from the next one.
+
+    `table` maps methods to (rate, low, high); only those of `order` count, if it is given.
+    Intervals that do not meet are a lead; where they meet, a table without single items cannot
+    tell.
+
+    >>> print(leader_sentence("one pair", {"a": (0.9, 0.87, 0.93), "b": (0.8, 0.76, 0.84)}))
+    One pair: a (0.900) leads b (0.800), and their intervals do not meet.
+    >>> print(leader_sentence("one pair", {"a": (0.9, 0.87, 0.93), "b": (0.89, 0.86, 0.92)}))
+    One pair: a (0.900) and b (0.890) are on top, and their intervals overlap, so this table cannot
+    tell them apart.
+    """
+    names = [name for name in order or table if name in table]
+    first, second = sorted(names, key=lambda name: -table[name][0])[:2]
+    rates = [f"{name} ({table[name][0]:.3f})" for name in (first, second)]
+    if table[first][1] > table[second][2]:
+        said = f"{rates[0]} leads {rates[1]}, and their intervals do not meet."
+    else:
+        said = (
+            f"{rates[0]} and {rates[1]} are on top, and their intervals overlap, so this table "
+            "cannot tell them apart."
+        )
+    return f"{pair[0].upper()}{pair[1:]}: {said}"
+
+
 def all_beat_verdict(
     merges: Mapping[str, Evaluation], alone: Sequence[Evaluation], *, skill: str = "combined"
 ) -> str:

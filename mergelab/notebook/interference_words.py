@@ -25,7 +25,7 @@ from mergelab.notebook.interference_views import (
 from mergelab.notebook.steps import signed
 from mergelab.notebook.tables import Table
 from mergelab.notebook.ten import NAMES, ten_parameters
-from mergelab.notebook.verdicts import beyond_noise
+from mergelab.notebook.verdicts import beyond_noise, limits
 from mergelab.notebook.weights import Changes
 
 # A share this close to chance, in parts of chance, is called close to it.
@@ -150,16 +150,17 @@ def ledger_sentence(found: Ledger) -> str:
     """What the conflict costs a sum, and what agreement gives back.
 
     >>> print(ledger_sentence(Ledger(0.48, 0.13, 0.135, 0.27, 0.29, 0.28)))
-    Opposite signs in 48% of all entries, but they hold only 13% of the mass; signs thrown by a
-    coin would give 14%. In a sum, entries of opposite sign take away 27% of the squared norm, and
-    entries of equal sign give 29% back: what is left is 102%. The sum is as large as that of two
-    vectors at a right angle: on balance, nothing cancels.
+    Opposite signs in 48% of all entries. What is cancelled there, the smaller sides counted once,
+    is 13% of the mass; signs thrown by a coin would give 14%. In a sum, entries of opposite sign
+    take away 27% of the squared norm, and entries of equal sign give 29% back: what is left is
+    102%. The sum is as large as that of two vectors at a right angle: on balance, nothing cancels.
     """
     text = (
-        f"Opposite signs in {found.opposing:.0%} of all entries, but they hold only "
-        f"{found.mass:.0%} of the mass; signs thrown by a coin would give {found.mass_by_coin:.0%}."
-        f" In a sum, entries of opposite sign take away {found.taken:.0%} of the squared norm, and "
-        f"entries of equal sign give {found.given:.0%} back: what is left is {found.left:.0%}. "
+        f"Opposite signs in {found.opposing:.0%} of all entries. What is cancelled there, the "
+        f"smaller sides counted once, is {found.mass:.0%} of the mass; signs thrown by a coin "
+        f"would give {found.mass_by_coin:.0%}. In a sum, entries of opposite sign take away "
+        f"{found.taken:.0%} of the squared norm, and entries of equal sign give {found.given:.0%} "
+        f"back: what is left is {found.left:.0%}. "
     )
     if abs(found.left - 1) < 0.05:
         return text + (
@@ -211,7 +212,7 @@ def shares_and_scores(
         f"Opposite: {shares[0].opposite:.1%} and {shares[1].opposite:.1%}; same direction: "
         f"{shares[0].same:.1%} and {shares[1].same:.1%}. Combined score of the average: "
         f"{first:.2f} and {second:.2f}, a difference of {abs(first - second):.2f} (95% interval "
-        f"{signed(round(difference.low, 2))} to {signed(round(difference.high, 2))}). "
+        f"{limits(difference)}). "
     )
     clear = beyond_noise(difference)
     if not clear:

@@ -94,20 +94,20 @@ def sizes_table(curves: Mapping[str, Sequence[tuple[float, Evaluation]]]) -> Tab
 def replies_table(evaluations: Sequence[Evaluation]) -> Table:
     """What models said to the same prompts: of each skill the first item, and one that went wrong.
 
-    The one that went wrong is the first that the last model got wrong, if there is any.
+    The one that went wrong is the first after it that the last model got wrong, if there is any.
     """
     last = evaluations[-1]
     rows = []
     for skill, result in last.skills.items():
-        wrong = [n for n, outcome in enumerate(result.outcomes) if not outcome.score.strict]
-        for n in dict.fromkeys([0, *wrong[:1]]):
+        wrong = [n for n, outcome in enumerate(result.outcomes) if not outcome.score.strict and n]
+        for n in [0, *wrong[:1]]:
             replies = [_reply(evaluation, skill, n) for evaluation in evaluations]
             rows.append([result.outcomes[n].item.input, *replies])
     return Table(
         ["prompt", *(evaluation.model for evaluation in evaluations)],
         rows,
         text_columns=range(len(evaluations) + 1),
-        caption=f"✓ scored, ✗ did not; the first item of each skill, and the first that "
+        caption=f"✓ scored, ✗ did not; the first item of each skill, and the next that "
         f"{last.model} got wrong",
     )
 

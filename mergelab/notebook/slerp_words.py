@@ -12,7 +12,7 @@ from mergelab.evaluation.results import Evaluation, compare
 from mergelab.evaluation.statistics import Interval
 from mergelab.methods import slerp
 from mergelab.notebook.tables import Table
-from mergelab.notebook.verdicts import beyond_noise
+from mergelab.notebook.verdicts import beyond_noise, signed_short
 
 
 def size_or_path(size: Interval, path: Interval) -> str:
@@ -26,8 +26,8 @@ def size_or_path(size: Interval, path: Interval) -> str:
     of SLERP's lead that these items can show: it was the size.
     """
     text = (
-        f"Size gives {_signed(size.estimate)}, {_noise(size)}; the arc on top of it gives "
-        f"{_signed(path.estimate)}, {_noise(path)}. "
+        f"Size gives {signed_short(size.estimate)}, {_noise(size)}; the arc on top of it gives "
+        f"{signed_short(path.estimate)}, {_noise(path)}. "
     )
     arc, length = beyond_noise(path), beyond_noise(size)
     if arc > 0 and length > 0:
@@ -57,8 +57,8 @@ def published_lead(
     positions = _list([f"{t:g}" for t in at])
     text = (
         f"SLERP minus linear at t = {positions}. Published: "
-        f"{_list([_signed(x, 3) for x in theirs])}. Here: "
-        f"{_list([_signed(x.estimate, 3) for x in ours])}. "
+        f"{_list([signed_short(x, 3) for x in theirs])}. Here: "
+        f"{_list([signed_short(x.estimate, 3) for x in ours])}. "
     )
     signs = [beyond_noise(x) for x in ours]
     if all(sign > 0 for sign in signs):
@@ -138,11 +138,6 @@ def _shown(value: object) -> str:
 
 def _noise(difference: Interval) -> str:
     return "more than noise" if beyond_noise(difference) else "within noise"
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    sign = "−" if round(value, digits) < 0 else "+"
-    return sign + f"{abs(value):.{digits}f}".removeprefix("0")
 
 
 def _list(words: list[str]) -> str:

@@ -24,6 +24,8 @@ def difference_sentence(first: str, second: str, difference: Interval) -> str:
 
     >>> print(difference_sentence("TIES", "the average", Interval(0.10, 0.04, 0.16)))
     TIES scores .10 above the average (95% interval +.04 to +.16): more than noise.
+    >>> print(difference_sentence("TIES", "the average", Interval(0.10, 0.004, 0.2)))
+    TIES scores .10 above the average (95% interval +.004 to +.20): more than noise.
     """
     if abs(difference.estimate) < 0.005:
         gap = f"{first} and {second} score less than .01 apart"
@@ -32,7 +34,29 @@ def difference_sentence(first: str, second: str, difference: Interval) -> str:
         gap = f"{first} scores {_plain(abs(difference.estimate))} {side} {second}"
     word = "more than noise" if beyond_noise(difference) else "these items cannot tell them apart"
     gap = gap[0].upper() + gap[1:]
-    return f"{gap} (95% interval {_signed(difference.low)} to {_signed(difference.high)}): {word}."
+    return f"{gap} (95% interval {limits(difference)}): {word}."
+
+
+def limits(difference: Interval) -> str:
+    """The two limits of a difference's interval, so that one can see on which side of 0 they are.
+
+    >>> limits(Interval(-0.06, -0.14, -0.0042)), limits(Interval(0.06, 0.0, 0.12))
+    ('−.14 to −.004', '0 to +.12')
+    """
+    return f"{signed_short(difference.low)} to {signed_short(difference.high)}"
+
+
+def signed_short(value: float, digits: int = 2) -> str:
+    """A difference with its sign and no leading zero, to `digits` decimals; more if it is near 0.
+
+    >>> signed_short(0.104), signed_short(-0.0042), signed_short(0.0)
+    ('+.10', '−.004', '0')
+    """
+    # Rounding to 0 would hide the sign, and the sign of a limit decides the verdict.
+    while round(value, digits) == 0 and digits < 6:
+        digits += 1
+    rounded = round(value, digits)
+    return ("−" if rounded < 0 else "+") + _plain(abs(rounded), digits) if rounded else "0"
 
 
 def scale_or_election(scale: Interval, election: Interval) -> str:
@@ -46,8 +70,8 @@ def scale_or_election(scale: Interval, election: Interval) -> str:
     measurably.
     """
     text = (
-        f"Size alone gives {_signed(scale.estimate)}, {_noise(scale)}. Trimming and electing signs"
-        f" on top of it give {_signed(election.estimate)}, {_noise(election)}: "
+        f"Size alone gives {signed_short(scale.estimate)}, {_noise(scale)}. Trimming and electing "
+        f"signs on top of it give {signed_short(election.estimate)}, {_noise(election)}: "
     )
     size, vote = beyond_noise(scale), beyond_noise(election)
     if vote > 0:
@@ -117,7 +141,8 @@ def density_verdict(
     """Whether density matters as much here as in the published sweep.
 
     Compares every other density of the published range with `reference`, the published best, on
-    the same items; the intervals are widened for the number of comparisons (Bonferroni).
+    the same items; the intervals are widened for the number of comparisons (Bonferroni). Places
+    measured between the published ones are named: the verdict says nothing of them.
 
     Raises `KeyError` if `measured` lacks a density of `published`.
     """
@@ -131,13 +156,15 @@ def density_verdict(
     low, high = min(published), max(published)
     text = (
         f"Published: best at {reference:g}, {_plain(theirs)} between best and worst from {low:g} "
-        f"to {high:g}. Here: best at {best:g}, {_plain(spread)} between best and worst. "
+        f"to {high:g}. Of these {_count(published)} the best here is {best:g}, {_plain(spread)} "
+        "between best and worst. "
     )
+    between = _between(measured, published, reference)
     if not clear:
         return text + (
             f"None of {_list(others)} differs from {reference:g} by more than noise: in this range "
-            "the curve is flat, as far as these items can show. The published peak is not "
-            "confirmed."
+            f"the curve is flat, as far as these items can show. The published peak is not "
+            f"confirmed.{between}"
         )
     worse = [d for d in clear if differences[d].estimate < 0]
     better = [d for d in clear if differences[d].estimate > 0]
@@ -147,8 +174,30 @@ def density_verdict(
     if better:
         parts.append(f"{_list(better)} {_be(better)} better than {reference:g} beyond noise")
     said = " and ".join(parts)
-    close = "; the published peak is confirmed" if len(worse) == len(others) else ""
-    return f"{text}{said[0].upper()}{said[1:]}{close}."
+    close = "; among them the published peak is confirmed" if len(worse) == len(others) else ""
+    return f"{text}{said[0].upper()}{said[1:]}{close}.{between}"
+
+
+def _between(
+    measured: Mapping[float, Evaluation], published: Mapping[float, float], reference: float
+) -> str:
+    """What the places measured between the published ones say of the best, if there are any."""
+    low, high = min(published), max(published)
+    extra = [x for x in sorted(measured) if low < x < high and x not in published]
+    if not extra:
+        return ""
+    signs = {x: beyond_noise(compare(measured[x], measured[reference])["combined"]) for x in extra}
+    above = [x for x in extra if signs[x] > 0]
+    scores = _list_of([f"{x:g} ({measured[x].combined.estimate:.3f})" for x in extra])
+    if above:
+        end = (
+            f"{_list(above)} {_be(above)} above {reference:g} by more than noise, so the best "
+            "place here is not the published one"
+        )
+    else:
+        none = "it is not" if len(extra) == 1 else "none of them is"
+        end = f"{none} above {reference:g} by more than noise"
+    return f" Measured here as well: {scores}; {end}."
 
 
 def ends_verdict(measured: Mapping[float, Evaluation], reference: float = 0.5) -> str:
@@ -188,8 +237,15 @@ def _noise(difference: Interval) -> str:
     return "more than noise" if beyond_noise(difference) else "within noise"
 
 
+def _count(items: Sequence[float] | Mapping[float, float]) -> str:
+    return {2: "two", 3: "three", 4: "four", 5: "five"}.get(len(items), str(len(items)))
+
+
 def _list(densities: Sequence[float]) -> str:
-    words = [f"{d:g}" for d in densities]
+    return _list_of([f"{d:g}" for d in densities])
+
+
+def _list_of(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -199,7 +255,3 @@ def _be(items: Sequence[float]) -> str:
 
 def _plain(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".removeprefix("0")
-
-
-def _signed(value: float) -> str:
-    return ("−" if round(value, 2) < 0 else "+") + _plain(abs(value))

@@ -18,10 +18,10 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 45 minutes, 16 of them for the three exercises |
+# | **Time** | about 55 minutes, 16 of them for the three exercises |
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch. You have heard that an *adapter* (LoRA) is a small file that holds what fine-tuning changed in a model. |
-# | **Short of time?** | Do the parts marked ▸, about 20 minutes: meet the models, the picture, one merge with its report, one evaluation, the map, the tour. Come back for the exercises. |
+# | **Short of time?** | Do the parts marked ▸, about 25 minutes: meet the models, the picture, one merge with its report, one evaluation, the map, the tour. Come back for the exercises. |
 # | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
@@ -95,7 +95,8 @@ nb.conversation(trio, ["What can you do?", "Mark task 12 as done."])
 # One could train again, on both sets of examples at once. That needs the examples, which often are
 # not public, and a training run. A **merge** needs neither. It takes the *weights* of the models
 # that exist and computes new ones from them, one number at a time: no data, no gradients. It
-# combines specialists. It does not make new ones: what no source has learned, no merge can do.
+# combines specialists. It does not make new ones: what no source has learned, no merge can be
+# expected to do.
 
 # %% [markdown]
 # ## 2 ▸ A picture first: what training changed is an arrow
@@ -189,7 +190,8 @@ nb.Note(
 # %%
 persona_ten, agentic_ten = nb.ten_parameters()
 for scale in (1.0, 0.5):
-    row = [f"{value + 0.0:+.4f}" for value in (scale * (persona_ten + agentic_ten)).tolist()]
+    values = (scale * (persona_ten + agentic_ten)).tolist()
+    row = [f"{value:+.4f}" if value else "0" for value in values]
     print(f"scale {scale}: {'  '.join(row)}")
 
 # %% [markdown]
@@ -345,7 +347,9 @@ print(mergelab.data_path("recipes", "linear.yaml").read_text())
 # ```
 #
 # It writes `first_merge/`, an ordinary model folder. From Python it is one call, and without a
-# folder the result stays in memory.
+# folder the result stays in memory. The recipe's `dtype` is the number type in which the result is
+# stored; bfloat16 takes half the room of float32 and has fewer digits. This lesson asks for float32
+# in its place, so that no rounding comes between the merges that we compare.
 
 # %%
 merged = mergelab.merge(mergelab.data_path("recipes", "linear.yaml"), dtype="float32")
@@ -540,14 +544,16 @@ for question, line in (
     display(nb.Note(nb.difference_sentence("the middle", "the worse of the two ends", gap)))
 
 # %% [markdown]
-# Compare the two lines at their ends first, then in their middles. What decides is not how good
-# the two models are. It is whether the straight line between them stays on good ground, and the
-# two lines differ in one thing only: whether the models still have their neurons in the same
-# places.
+# Compare the two lines at their ends first, then in their middles. The first line ends in a model
+# that was trained separately, on other examples. The second ends in the *same* model with its
+# neurons in another order, which gives the same replies. By what it says the twin is the nearer
+# one, and yet it is the line to the twin that leaves good ground. So what decides is not how good
+# the two ends are, or how alike their replies, but whether their neurons are in the same places.
 #
-# This is not a trick of small models. **Model soups** (Wortsman et al. 2022) average dozens of
-# fine-tunes of one large vision model, ViT-G; published: 90.94% top-1 accuracy on ImageNet, the
-# best at the time, at the cost of running *one* model.
+# This is not a trick of small models. **Model soups** (Wortsman et al. 2022) start from dozens of
+# fine-tunes of one large vision model, ViT-G, and average those of them that raise the score on
+# held-out data (a *greedy* soup); published: 90.94% top-1 accuracy on ImageNet, the best at the
+# time, at the cost of running *one* model.
 
 # %% [markdown]
 # ## 10 The hard limit: relatives only
@@ -627,14 +633,17 @@ nb.Table(["", "your misfits", "mergelab says"], rows, text_columns=(2,))
 nb.conversation({"base": base, "its twin": stranger, "their average": forced}, prompts)
 
 # %% [markdown]
-# The two sources say the same, word for word. Their average is noise, and the line in section 9
-# has measured what is left of a skill there. The same happens when you average two models that
-# were *trained* apart, say a Llama and a Qwen of equal size, and for the same reason: their
-# neurons are not in the same places. (There are methods that look for the right order first,
-# permutation matching and optimal transport. They are beyond this course.)
+# The two sources say the same, word for word. Their average is noise. (Section 9 has measured how
+# much of a skill is left half way between the *persona* model and its twin.)
+#
+# The same is expected of two models that were *trained* apart, such as two runs of one architecture
+# from different starts: nothing puts their neurons in the same places. That is not measured here.
+# (A Llama and a Qwen fail earlier, as the first two rows of the table do: their shapes and their
+# tokens differ. There are methods that look for the right order of the neurons first, permutation
+# matching and optimal transport. They are beyond this course.)
 
 # %% [markdown]
-# ## 11 Minutes, not GPU-days
+# ## 11 A merge against its training
 #
 # How much cheaper is a merge than the training that made its sources? Guess: how many times longer
 # did it take to train our two adapters than it takes to merge them?
@@ -651,10 +660,11 @@ ratio = nb.training_over_merging(nb.recipe("linear"))
 predictions.reveal("training against merging", ratio)
 
 # %% [markdown]
-# The cell ran a few training steps, took the time of all of them from that, and held it against
-# one merge, on the same processor. For large models the merge is bound by reading and writing the
-# weights: minutes on an ordinary computer (lesson 7 measures it), where training takes days on
-# many GPUs.
+# The cell ran a few training steps, worked out from them how long all of them take, and held that
+# against one merge, on the same processor. It says the ratio in words, because every run gives a
+# slightly different number; `nb.training_ratio(nb.recipe("linear"))` in a cell of your own shows
+# yours. For large models the merge is bound by reading and writing the weights: lesson 7 predicts
+# its time from the bytes.
 #
 # Two costs remain. Someone has to train the sources. And a merge must be *evaluated*: compare how
 # long the cells of sections 5 and 7 ran.

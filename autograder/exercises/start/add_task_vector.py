@@ -18,7 +18,8 @@ a task vector to a base.
   names are among those of `base`, and the shapes are the same; it may leave tensors out, or be
   empty.
 - For a name in both, the result is `base + scale * delta`. A tensor that `delta` leaves out comes
-  into the result as it is.
+  into the result with the values it has in `base`: the very tensor of `base` or a copy, both are
+  right.
 - `scale` is any number, also 0 or negative.
 - Return a new dict with all names of `base`, each tensor in the dtype it has in `base`. Compute in
   float32, and round once, at the end. Do not change `base` or `delta`.
