@@ -188,5 +188,20 @@ def succeed(result: dict[str, Any], doing: str) -> None:
     raise UserError(f"{doing}: {lines[-1] if lines else 'nbgrader failed without a reason'}")
 
 
+def no_instructor_notebook(path: Path) -> str:
+    """What to say where the notebook that holds a lesson's hidden cases is missing.
+
+    >>> print(no_instructor_notebook(Path("here/04_ties.ipynb")))
+    here/04_ties.ipynb: not found; grading with hidden cases needs the instructor notebook, which
+    comes with a clone of the repository; `mergelab check 04_ties` works without it
+    """
+    if path.with_suffix(".py").is_file():
+        return f"{path}: not found; run `mergelab lessons {path.stem}`"
+    return (
+        f"{path}: not found; grading with hidden cases needs the instructor notebook, which comes "
+        f"with a clone of the repository; `mergelab check {path.stem}` works without it"
+    )
+
+
 def _there_are(names: list[str], otherwise: str) -> str:
     return f"there are {', '.join(names)}" if names else otherwise

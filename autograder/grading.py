@@ -32,6 +32,7 @@ from autograder.courses import (
     configuration,
     environment,
     hidden_seed,
+    no_instructor_notebook,
     succeed,
 )
 from autograder.exercise import find
@@ -265,7 +266,7 @@ def register(course: Course, lesson: str, grader: Any = None) -> None:
 
     notebook = course.solutions / lesson / f"{lesson}.ipynb"
     if not notebook.is_file():
-        raise UserError(f"{notebook}: not found; run `mergelab lessons {lesson}`")
+        raise UserError(no_instructor_notebook(notebook))
     digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
     known = _Done(course.state / "registered.json")
     with (grader or api(course)).gradebook as gradebook:

@@ -26,6 +26,7 @@ from autograder.courses import (
     Course,
     api,
     environment,
+    no_instructor_notebook,
     succeed,
 )
 from autograder.exercise import find
@@ -238,7 +239,7 @@ def _private_course(course: Course, lesson: str) -> Course:
     """
     source = course.solutions / lesson / f"{lesson}.ipynb"
     if not source.is_file():
-        raise UserError(f"{source}: not found; run `mergelab lessons {lesson}`")
+        raise UserError(no_instructor_notebook(source))
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     home = course.state / "self-study"
     root = home / f"{lesson}-{digest}"
