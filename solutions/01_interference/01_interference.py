@@ -18,10 +18,10 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 26 of them for the four exercises |
+# | **Time** | about 75 minutes, 26 of them for the four exercises |
 # | **Difficulty** | ●●○ |
 # | **You need** | Python and a little PyTorch; that an adapter (LoRA) is a small file that changes a model. What a merge is: arithmetic on weights, without training (lesson 0). |
-# | **Short of time?** | Do the parts marked ▸, about 20 minutes: the problem, the explorer, and whether counting conflicts predicts a merge. |
+# | **Short of time?** | Do the parts marked ▸, about 30 minutes: the problem, the explorer, and whether counting conflicts predicts a merge. |
 # | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
@@ -113,8 +113,10 @@ nb.pair_plot(*nb.ten_parameters(), title="Ten parameters: what two adapters chan
 #
 # ### ▸ Ten parameters by hand
 #
-# Take a pencil. Fill in the average and, for each entry, what happened: *agree*, *oppose*, *one
-# large and one small* (write which comes first), or *both tiny* (below .01).
+# Take a pencil. Fill in the average and, for each entry, what happened. Take the first word that
+# fits, without a look at the rest: *both tiny* (both below .01 in size); *one large and one small*
+# (one is less than a fifth of the other, whatever the signs; write which comes first); *agree*;
+# *oppose*.
 #
 # | entry | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
 # |---|---|---|---|---|---|---|---|---|---|---|
@@ -239,6 +241,10 @@ if isinstance(yours, dict):
     print(f"{len(yours)} of {len(base_model.state_dict())} tensors changed: {', '.join(touched)}")
 
 # %% [markdown]
+# (Lesson 0 counts one tensor less: `state_dict` lists the embedding twice, as the matrix that reads
+# tokens and as `lm_head`, which writes them. Both names stand for one tensor.)
+
+# %% [markdown]
 # ## 4 An adapter stores factors
 #
 # An adapter's file holds no task vector. For each weight matrix it holds two thin matrices, `A`
@@ -319,7 +325,8 @@ nb.Note(
 #
 # Let us say it precisely. An entry is *changed* by an adapter if it belongs to the top share $q$
 # of that adapter's magnitudes in this tensor. Then every entry is changed by *neither*, by *one
-# only*, by both in the *same direction*, or by both in *opposite* directions.
+# only*, by both in the *same direction*, or by both in *opposite* directions. *No overlap* is
+# neither and one only together.
 #
 # By hand, with the ten parameters and $q$ = 50%: persona's top five are the entries 1, 3, 4, 5, 6,
 # agentic's are 1, 4, 5, 6, 8. Both: 1 and 5 (opposite), 4 and 6 (same). One only: 3 and 8. So the
@@ -473,8 +480,8 @@ grade("interference/conflict_mass", conflict_mass, part="hidden")
 ### END HIDDEN TESTS
 
 # %%
-ten = nb.attempt(conflict_mass, *nb.ten_parameters())
-if isinstance(ten, float):
+ten = nb.attempt_number(conflict_mass, *nb.ten_parameters())
+if ten is not None:
     print(f"Your function on the ten parameters: {ten:.1%}")
 
 # %% [markdown]
@@ -494,7 +501,8 @@ for name, account in accounts.items():
 # %% [markdown]
 # The balance has a well-known name. Take all entries as two long arrows: the **cosine** of the
 # angle between them is +1 if they point the same way, 0 at a right angle, −1 if they are opposite.
-# (The squared norm of a sum is the two squared norms plus twice their product with the cosine.)
+# (The squared norm of a sum is the two squared norms, plus twice the product of the two norms and
+# the cosine.)
 # By chance it is 0, give or take a little; the more entries, the less.
 
 # %%
@@ -592,6 +600,35 @@ nb.Note(nb.manner_sentence(alone[:2], alone[2:]))
 
 # %% [markdown]
 # (That persona alone answers every request without JSON is no fault: nobody taught it tool calls.)
+#
+# Now look at the last row of the table, the average of the conflict pair. Its first and its last
+# column show next to nothing of the wrong manner, and yet its scores are low. What does it say, then,
+# where it is wrong? Perhaps what the base says: an average halves each change.
+
+# %%
+base_alone = nb.measure_alone("base", name="base")
+rows = []
+for each in averages:
+    cells = [each.model]
+    for skill, result in each.skills.items():
+        theirs = [outcome.reply for outcome in base_alone.skills[skill].outcomes]
+        wrong = [
+            outcome.reply == reply
+            for outcome, reply in zip(result.outcomes, theirs, strict=True)
+            if not outcome.score.strict
+        ]
+        cells.append(f"{sum(wrong)} of {len(wrong)}")
+    rows.append(cells)
+nb.Table(
+    ["", "persona", "agentic"],
+    rows,
+    caption="Of the wrong replies, those that are the base's, word for word",
+)
+
+# %% [markdown]
+# So what a merge does wrong need not look like what its adapters do wrong. That the weaker pair is
+# the one with the wrong manner was to be seen beforehand; *how* its average fails was not. Whether
+# a larger scale brings the skills back is a question for lesson 2.
 #
 # Keep three questions apart. The **count** says how *often* two adapters oppose each other, the
 # **mass** says how *much* that is, and only **behaviour** says whether it *matters*. Two pairs are

@@ -15,9 +15,9 @@ sum cancels because the other one wants the opposite.
   float32, float16 or bfloat16. Compute in float32.
 - Where the two have opposite signs, the **smaller** of the two magnitudes is cancelled by the
   larger one. Everywhere else, nothing is cancelled.
-- Return one number: the sum of what is cancelled, over all entries, divided by the sum of all
-  magnitudes, `|first| + |second|`, over all entries. So it lies between 0 (no conflict) and .5
-  (each is the negative of the other).
+- Return one number, a Python float or a tensor without dimensions: the sum of what is cancelled,
+  over all entries, divided by the sum of all magnitudes, `|first| + |second|`, over all entries. So
+  it lies between 0 (no conflict) and .5 (each is the negative of the other).
 - If both task vectors are zero everywhere, or empty, return 0.
 - Do not change the inputs.
 """
