@@ -17,10 +17,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.courses import Course, environment
-from autograder.files import write_whole
 from autograder.release import contents, generate, leak, swap
 from autograder.source import METADATA, line_of, read_lesson
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 # A guard against endless loops, generous because a build may share the machine.
 SECONDS_PER_CELL = 300

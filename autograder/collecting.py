@@ -19,9 +19,9 @@ from nbformat import NotebookNode
 from nbgrader.utils import parse_utc
 
 from autograder.courses import Course
-from autograder.files import write_whole
 from autograder.intake import NOTEBOOK_LIMIT, read_submission
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 STUDENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
 TIMESTAMP = "timestamp.txt"

@@ -18,10 +18,10 @@ from nbformat import NotebookNode
 from autograder import safe_text
 from autograder.courses import PACKAGE, TRUSTED, find_course
 from autograder.feedback_content import Content, content
-from autograder.files import write_whole
 from autograder.gradebook.submission import recorded
 from autograder.graded_notebook import ABOUT
 from autograder.submit import LEARNER
+from mergelab.files import write_whole
 
 TEMPLATE = "feedback_page.html"
 

@@ -38,7 +38,6 @@ from autograder.courses import (
 from autograder.exercise import find
 from autograder.feedback_content import verdict_in
 from autograder.feedback_page import note_down
-from autograder.files import write_whole
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id
 from autograder.judge_all import judge_all
@@ -47,6 +46,7 @@ from autograder.preprocessors import grade_sources, work_of
 from autograder.sandbox.host import unavailable
 from autograder.trusted import Work, refused_outputs
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 BACKUPS = 5
 Progress = Callable[[str, int, int], None]

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from autograder.courses import find_course
-from autograder.files import write_whole
 from autograder.trusted import Outputs, Work, judge_work
+from mergelab.files import write_whole
 
 FOLDER = "verdicts"
 

@@ -16,12 +16,12 @@ from typing import Any
 import nbformat
 
 from autograder.courses import PACKAGE, Course
-from autograder.files import write_whole
 from autograder.intake import read_submission
 from autograder.outline import ExerciseOutline, Outline, outlines
 from autograder.selfcheck import run_checks, working_cells
 from autograder.submit import last_submission
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 _FOLDER = "progress"
 

@@ -30,10 +30,10 @@ from autograder.courses import (
     succeed,
 )
 from autograder.exercise import find
-from autograder.files import write_whole
 from autograder.grade_cell import parse_call
 from autograder.intake import grade_id, read_submission
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 LEARNER = "me"
 

@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.files import write_whole
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 RECORD = ".placed.json"
 

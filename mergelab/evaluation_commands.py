@@ -40,6 +40,7 @@ from mergelab.console import (
     show_json,
 )
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 
 def evaluate(
@@ -103,25 +104,16 @@ def evaluate(
             )
             del model  # before the next is loaded: there need not be room for two
     if out is not None:
-        _write_whole(out, json.dumps([result.to_dict() for result in results], indent=2))
+        try:
+            write_whole(out, json.dumps([result.to_dict() for result in results], indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written ({error.strerror})") from None
     if as_json:
         show_json([result.to_dict(outcomes=False) for result in results])
         return
     show(results_table(results))
     if out is not None:
         show(f"Written to {out}: every reply and score.")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A file that appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.rename(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def compare(

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from autograder.files import write_whole
 from autograder.gradebook.records import ClassGrades, LessonGrade, PartGrade, Student
 from mergelab.errors import UserError
+from mergelab.files import write_whole
 
 # A spreadsheet runs a cell that starts with one of these; the last four are full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mergelab.evaluation.comparison import Comparison, Lead, compare_merges
 from mergelab.evaluation.dev_scores import Conditions, Scores
 from mergelab.evaluation.search_space import SearchSpace
 from mergelab.evaluation.tuning import Trial, best, front
+from mergelab.files import write_whole
 from mergelab.recipes import Recipe
 
 RECIPE, TRIALS, SUMMARY, PICTURE = "best.yaml", "trials.csv", "summary.json", "front.png"
@@ -197,10 +197,3 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file aside, then put it in its place."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)

@@ -27,8 +27,8 @@ from mergelab.evaluation.tuning_result import (
     summarise,
     write_choice,
     write_summary,
-    write_whole,
 )
+from mergelab.files import write_whole
 from mergelab.recipes import make_plan
 from mergelab.workers import Workers
 

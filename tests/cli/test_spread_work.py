@@ -31,7 +31,8 @@ def test_compare_on_a_cluster_from_another_folder(run_cli, arguments, tmp_path, 
     from distributed import LocalCluster
 
     (tmp_path / "merge.yaml").write_text(
-        "merge_method: ties\nbase_model: base\nmodels: [{model: one}, {model: two}]\nparameters: {density: 0.5}\n"
+        "merge_method: ties\nbase_model: base\nmodels: [{model: one}, {model: two}]\n"
+        "parameters: {density: 0.5}\n"
     )
     from mergelab.paths import data_path
 
