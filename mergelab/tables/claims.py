@@ -159,7 +159,6 @@ def claims_table(findings: Findings) -> Table:
         )
     for quantity in QUANTITIES:
         value = quantity.measured(findings)
-        near = abs(value - quantity.published) <= quantity.margin
         rows.append(
             (
                 quantity.says,
@@ -168,7 +167,7 @@ def claims_table(findings: Findings) -> Table:
                 f"{quantity.published:g} (± {quantity.margin:g})",
                 f"{value:.3f}",
                 "",
-                "confirmed" if near else "not confirmed",
+                quantity_verdict(value, quantity.published, quantity.margin),
             )
         )
     return Table(
@@ -178,13 +177,24 @@ def claims_table(findings: Findings) -> Table:
             "Measured: the combined test score of the first minus that of the second, 95% "
             f"interval, p corrected over the {len(AHEAD)} comparisons (Holm). Confirmed: more "
             "than noise in the published direction; not confirmed: more than noise in the "
-            "other one, or outside the stated margin; within noise: these items cannot tell. A "
-            "claim about another model is not refuted by ours."
+            "other one; within noise: these items cannot tell. A quantity is confirmed within the "
+            "margin in brackets. A claim about another model is not refuted by ours."
         ),
         columns=("claim", "pair", "source", "published", "measured here", "p", "verdict"),
         rows=tuple(rows),
         keys=2,
     )
+
+
+def quantity_verdict(value: float, published: float, margin: float) -> str:
+    """Whether a measured quantity is the published one within the margin, or to which side not.
+
+    >>> quantity_verdict(0.13, 0.15, 0.05), quantity_verdict(0.96, 0.88, 0.05)
+    ('confirmed', 'higher here')
+    """
+    if abs(value - published) <= margin:
+        return "confirmed"
+    return "higher here" if value > published else "lower here"
 
 
 def claim_verdict(difference: Interval, p: float) -> str:

@@ -62,7 +62,7 @@ class Table:
 
     def markdown(self) -> str:
         """A heading, the table, its caption, its figure."""
-        rows = [self.columns, tuple("---:" if n >= self.keys else "---" for n in self._places())]
+        rows = [self.columns, tuple("---:" if self._numbers(n) else "---" for n in self._places())]
         rows += [tuple(_shown(cell) for cell in row) for row in self.rows]
         lines = [f"## {self.title}", ""]
         lines += [
@@ -75,13 +75,17 @@ class Table:
 
     def html(self) -> str:
         """The same as a section of a page."""
-        heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
+        numbers = [' class="n"' if self._numbers(place) else "" for place in self._places()]
+        heads = "".join(
+            f'<th scope="col"{numbers[place]}>{html.escape(column)}</th>'
+            for place, column in enumerate(self.columns)
+        )
         body = "".join(
             "<tr>"
             + "".join(
                 f'<th scope="row">{html.escape(_shown(cell))}</th>'
                 if place < self.keys
-                else f"<td>{html.escape(_shown(cell))}</td>"
+                else f"<td{numbers[place]}>{html.escape(_shown(cell))}</td>"
                 for place, cell in enumerate(row)
             )
             + "</tr>\n"
@@ -98,6 +102,11 @@ class Table:
             f'aria-label="{html.escape(self.title)}"><table>\n<thead><tr>{heads}</tr></thead>\n'
             f"<tbody>\n{body}</tbody></table></div>\n<p>{html.escape(self.caption)}</p>\n</section>\n"
         )
+
+    def _numbers(self, place: int) -> bool:
+        """Whether a column holds numbers, which stand right under each other."""
+        cells = [row[place] for row in self.rows if row[place] not in (None, "")]
+        return bool(cells) and all(_is_number(cell) for cell in cells)
 
     def _places(self) -> range:
         return range(len(self.columns))
@@ -130,11 +139,21 @@ _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;color:#1F2328;background:#fff;margin:0}"
     "main{max-width:72rem;margin:0 auto;padding:1rem}img{max-width:100%;height:auto}"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}"
-    "th,td{padding:.25rem .6rem;border-bottom:1px solid #d3d6da;text-align:right;"
-    "font-variant-numeric:tabular-nums}th[scope=row],thead th:first-child{text-align:left;"
-    "font-weight:400}thead th{font-weight:600;border-bottom:2px solid #66707a}"
+    "th,td{padding:.25rem .6rem;border-bottom:1px solid #d3d6da;text-align:left;"
+    "vertical-align:top}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
+    "th[scope=row]{font-weight:400}thead th{font-weight:600;border-bottom:2px solid #66707a}"
     "p{color:#4a525a;max-width:60rem}"
 )
+
+
+def _is_number(cell: Any) -> bool:
+    if isinstance(cell, Interval):
+        return True
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(cell: Any) -> str:
