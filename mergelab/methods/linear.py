@@ -63,7 +63,7 @@ def sum_of(weights: Sequence[float]) -> float:
     if abs(total) <= 1e-9 * sum(map(abs, weights)):
         raise ValueError(
             "the weights sum to 0, so their average is undefined; "
-            "use normalize=False or other weights"
+            "use normalize=False (in a recipe `normalize: false`) or other weights"
         )
     return total
 

@@ -168,8 +168,9 @@ def loss_plot(
 ) -> Picture:
     """A panel for each line of merges: the loss on the right replies of each skill, and their mean.
 
-    `lines` maps a title to the losses by skill at each place; the dashed chord joins the mean's two
-    ends, and a curve above it would be a barrier. Losses in nats per token.
+    `lines` maps a title to the losses by skill at each place; a line of one skill has no mean
+    beside it. The dashed chord joins the two ends, and a curve above it would be a barrier. Losses
+    in nats per token.
     """
     figure = new_figure(9.4, 3.9)
     axes = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
@@ -180,13 +181,17 @@ def loss_plot(
         for skill, marker, style in zip(losses[at[0]], ("P", "X"), ("-", "-."), strict=False):
             axis.plot(at, [losses[x][skill] for x in at], style, color=source_colour(skill),
                       marker=marker, linewidth=1.5, label=f"{skill} replies")  # fmt: skip
-        axis.plot(at, means, color=INK, marker="o", linewidth=2.6, label="mean of both")
+        alone = len(losses[at[0]]) == 1
+        if not alone:
+            axis.plot(at, means, color=INK, marker="o", linewidth=2.6, label="mean of both")
         axis.plot([at[0], at[-1]], [means[0], means[-1]], "--", color=FAINT,
                   label="straight line between its ends")  # fmt: skip
         axis.set_title(title)
         axis.set_xlabel(knob)
-        said.append(f"{title}, mean: " + ", ".join(
-            f"{x:g}: {m:.2f}" for x, m in zip(at, means, strict=True)))  # fmt: skip
+        what = next(iter(losses[at[0]])) if alone else "mean"
+        said.append(f"{title}, {what}: " + ", ".join(
+            f"{x:g}: {m:.{2 if m > 0.05 else 3}f}" for x, m in zip(at, means, strict=True)
+        ))  # fmt: skip
     axes[0].set_ylabel("loss per token (nats)")
     axes[0].set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

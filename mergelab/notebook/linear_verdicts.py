@@ -98,9 +98,12 @@ def barrier_sentence(title: str, losses: Mapping[float, Mapping[str, float]]) ->
     rise = barrier(means)
     # Below a fiftieth of the ends' own loss a rise is not worth a name.
     none = rise <= 0.02 * max(first, last)
-    found = "no barrier" if none else f"a barrier of {rise:.2f}"
+    # Two digits show nothing of losses as small as those of a skill that a model has learned.
+    digits = 2 if min(first, middle, last) >= 0.02 else 3
+    found = "no barrier" if none else f"a barrier of {rise:.{digits}f}"
     return (
-        f"{title}: {found}. Half way the loss is {middle:.2f}, {side} ({first:.2f} and {last:.2f})."
+        f"{title}: {found}. Half way the loss is {middle:.{digits}f}, {side} ({first:.{digits}f} "
+        f"and {last:.{digits}f})."
     )
 
 

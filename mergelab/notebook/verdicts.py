@@ -186,8 +186,8 @@ def _between(
     extra = [x for x in sorted(measured) if low < x < high and x not in published]
     if not extra:
         return ""
-    signs = {x: beyond_noise(compare(measured[x], measured[reference])["combined"]) for x in extra}
-    above = [x for x in extra if signs[x] > 0]
+    level = 1 - 0.05 / len(extra)
+    above = [x for x in extra if beyond_noise(_paired(measured[x], measured[reference], level)) > 0]
     scores = _list_of([f"{x:g} ({measured[x].combined.estimate:.3f})" for x in extra])
     if above:
         end = (

@@ -19,10 +19,10 @@
 #
 # | | |
 # |---|---|
-# | **Time** | about 50 minutes, 19 of them for the four exercises |
+# | **Time** | about 70 minutes, 19 of them for the four exercises |
 # | **Difficulty** | ●○○ |
 # | **You need** | Python and a little PyTorch; what an adapter (LoRA) is. A *task vector* is what training changed in the weights: fine-tuned minus base (lesson 1). |
-# | **Short of time?** | Do the parts marked ▸, about 25 minutes: the picture, the average, ten parameters, the two lines, the explorer, when to use what. Skip the exercises in them, nothing else needs them. |
+# | **Short of time?** | Do the parts marked ▸, about 35 minutes: the picture, the average, ten parameters, the two lines, the explorer, when to use what. Skip the exercises in them, nothing else needs them. |
 # | **How to work** | Run the cells in order, also those of exercises that you leave open: later cells use their names. |
 #
 # **When you have finished, you can**
@@ -201,7 +201,8 @@ by_tool = {
     "persona − agentic": methods.task_arithmetic(ten, [1.0, -1.0]),
 }
 rows = [
-    [name, *(f"{v:+.4g}".replace("-", "−") for v in row.tolist())] for name, row in by_tool.items()
+    [name, *(f"{v:+.4g}".replace("-", "−") if v else "0" for v in row.tolist())]
+    for name, row in by_tool.items()
 ]
 nb.Table(["entry", *range(1, 11)], rows)
 
@@ -294,7 +295,7 @@ nb.Note(nb.density_verdict(alpha, published))
 # Training is a long curved walk. Should a model half way between two trained models work at all?
 # You might expect a hill in between, a **barrier**. For fine-tunes of one base the usual finding is
 # that there is none: they lie in one wide valley. That is called **linear mode connectivity**, and
-# it is the reason why merging works at all.
+# it is the usual explanation of why merging works at all.
 #
 # What do you expect of the loss, as the mean over the right replies of both suites, half way between
 # our two adapters?
@@ -312,8 +313,9 @@ first_and_last = cousins[::2]
 between = {
     a: nb.measure_loss(nb.recipe("linear", weights=(1 - a, a))) for a in (0, 0.25, 0.5, 0.75, 1)
 }
-soup_line = {0: between[0]} | {
-    a: nb.measure_loss(nb.recipe("linear", first_and_last, weights=(1 - a, a))) for a in (0.5, 1)
+soup_line = {0: {"persona": between[0]["persona"]}} | {
+    a: nb.measure_loss(nb.recipe("linear", first_and_last, weights=(1 - a, a)), skills=("persona",))
+    for a in (0.5, 1)
 }
 nb.loss_plot({"persona to agentic": between, "persona to another persona": soup_line})
 
@@ -328,7 +330,7 @@ display(predictions.reveal("loss half way between the adapters", side))
 nb.Note(
     nb.barrier_sentence("Persona to agentic", between)
     + " "
-    + nb.barrier_sentence("Persona to another persona", soup_line)
+    + nb.barrier_sentence("Persona to another persona, persona replies only", soup_line)
 )
 
 # %% [markdown]
@@ -339,10 +341,11 @@ nb.Note(
 #
 # ### Soups
 #
-# The right panel averages two models of *one* task. That is a **soup** (Wortsman et al. 2022). The
-# published result: an average of dozens of fine-tunes of one model on the same data, each with other
-# settings, was better than the best of them. With ViT-G it reached 90.94% top-1 on ImageNet, at the
-# running cost of a single model.
+# The right panel averages two models of *one* task, and shows that task only. That is a **soup**
+# (Wortsman et al. 2022). The published result: dozens of models are fine-tuned on the same data,
+# each with other settings, and the average of those that raise the score on held-out data (a
+# *greedy* soup) is better than the best single one. With ViT-G it reached 90.94% top-1 on ImageNet,
+# at the running cost of a single model.
 #
 # Dozens of adapters of one task do not ship with this course. The nearest we have are three persona
 # adapters. They had the same settings and nearly the same data: in 0, 2 and 5% of their examples
@@ -366,8 +369,8 @@ nb.Note(nb.difference_sentence(soup[-1].model, f"the best of them, {best.model},
 # %% [markdown]
 # ## 6 ▸ Task arithmetic: add, and choose the scale
 #
-# The average has one knob too few. Alpha moves weight from one skill to the other, and each point
-# that one gains the other loses. **Task arithmetic** (Ilharco et al. 2022) has no such rule. It adds
+# The average has one knob too few. Alpha moves weight from one model to the other: the weight that
+# one gains the other loses. **Task arithmetic** (Ilharco et al. 2022) has no such rule. It adds
 # the task vectors, each with a weight of its own, and multiplies by one scale, **lambda**:
 #
 # $$ W = W_0 + \lambda \sum_i w_i \tau_i $$
@@ -461,7 +464,8 @@ for n in (1, 2, 3):
 nb.Table(["models averaged", "of each change", "size measured", "1/√N"], rows)
 
 # %% [markdown]
-# (A measured size well above 1/√N would mean that the task vectors are related.)
+# (1/√N is for arrows of one length at right angles. A measured size above it can mean that the task
+# vectors are related, or only that their lengths differ.)
 #
 # Size is one thing, skill another. Two causes could make a skill fail in the average: its own change
 # is only half as strong, or the other adapter disturbs it. They can be told apart: scale one adapter
@@ -620,8 +624,8 @@ except UserError as problem:
 #    again at the first picture.)
 # 2. Stay on the alpha line and follow parameter 8. How much of +.17 is left at .3? And how does the
 #    agentic score look there?
-# 3. Go to the lambda line. At which lambda does parameter 8 get all that agentic wanted? Which
-#    parameters are then larger than *either* adapter wanted?
+# 3. Go to the lambda line. Which is the first lambda at which parameter 8 gets at least all that
+#    agentic wanted? Which parameters are then larger than *either* adapter wanted?
 # 4. Parameter 5 stays at 0 at every lambda. Which method could change that?
 
 # %%
@@ -747,8 +751,8 @@ nb.Note(
 # ## 11 ▸ Strengths, weaknesses, and when
 #
 # **Strengths.** It is simple: one line of arithmetic that anybody can check. It is one pass over the
-# weights, with no sorting and no random numbers. It is adjustable: one knob, and the score moves
-# smoothly with it.
+# weights, with no sorting and no random numbers. It is adjustable: one knob, which a search on dev
+# can set.
 #
 # **Weaknesses.** Dilution you have measured. The other two are these: it *ignores conflicts*, so
 # opposite changes cancel, and it *keeps redundancy*, so every small change of every model goes in.
@@ -784,8 +788,8 @@ nb.Note(
 # linear merge, normalize: true
 # weights in the recipe: 0.3  0.9      used: 0.30  0.90
 # task vectors: norms 6.0 and 8.0, angle 90 degrees
-# merged change (weights 1 and 1): norm 9.2
-# task_arithmetic of the same two, lambda 1.0: norm 10.0
+# the same two with weights 1 and 1, normalised: norm of the merged change 9.2
+# task_arithmetic of the same two, weights 1 and 1, lambda 1.0: norm 10.0
 # lambda 2.0: norm 14.1
 # persona .91  agentic .87  combined .92
 # ```

@@ -110,6 +110,12 @@ def test_replies_show_the_first_item_and_the_first_failure_of_each_skill():
     assert len(replies_table([evaluation("good", 200)]).rows) == 2
 
 
+def test_where_the_first_reply_is_wrong_the_next_wrong_one_stands_beside_it():
+    table = replies_table([evaluation("good", 200), evaluation("all wrong", 0)])
+    assert [row[1:] for row in table.rows] == [["✓ reply", "✗ reply"]] * 4
+    assert "the next that all wrong got wrong" in table.caption
+
+
 @pytest.mark.parametrize(
     ("conflicts", "words"),
     [(125, "Close to chance"), (30, "fewer than chance"), (200, "more than chance")],
@@ -172,6 +178,18 @@ def test_a_sweep_that_differs_elsewhere_says_where():
     said = density_verdict(rising, PUBLISHED)
     assert "0.6 and 0.7 are better than 0.5 beyond noise" in said
     assert "confirmed" not in said
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [(195, "0.4 is above 0.5 by more than noise"), (150, "it is not above 0.5")],
+)
+def test_a_place_that_the_source_has_not_measured_is_not_left_out(right, words):
+    measured = {d: evaluation("linear", 150 if d == 0.5 else 100) for d in (0.3, 0.5, 0.7)}
+    measured[0.4] = evaluation("linear", right)
+    said = density_verdict(measured, {d: PUBLISHED[d] for d in (0.3, 0.5, 0.7)})
+    assert "Of these three the best here is 0.5" in said
+    assert "Measured here as well: 0.4 (" in said and words in said
 
 
 def test_the_ends_of_a_sweep_are_compared_with_its_middle():
