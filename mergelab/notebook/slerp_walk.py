@@ -85,17 +85,18 @@ def walk_sentence(walk: Walk) -> str:
     """What a walk shows, in words.
 
     >>> print(walk_sentence(Walk((1.0, 1.0), 90.0, 0.5)))
-    The two vectors have the norms 1.00 and 1.00 and are 90.0° apart. At t = 0.50 the chord has norm
-    0.707, which is 71% of the norm that lies between the two; the arc has norm 1.000, which is 100%
-    of it. The arc is 0.707 × first + 0.707 × second.
+    The two vectors have the norms 1.00 and 1.00 and are 90.0° apart. At t = 0.50 the norm that lies
+    between the two is 0.50 × 1.00 + 0.50 × 1.00 = 1.000. The chord has norm 0.707, which is 71% of
+    it; the arc has norm 1.000, which is 100% of it. The arc is 0.707 × first + 0.707 × second.
     """
     a, b = walk.norms
     text = f"The two vectors have the norms {a:.2f} and {b:.2f} and are {walk.degrees:.1f}° apart. "
     chord, arc = (walk.length(path) for path in PATHS)
     whole = walk.between() or 1.0
     said = (
-        f"At t = {walk.t:.2f} the chord has norm {chord:.3f}, which is {chord / whole:.0%} of the "
-        "norm that lies between the two; "
+        f"At t = {walk.t:.2f} the norm that lies between the two is {1 - walk.t:.2f} × {a:.2f} + "
+        f"{walk.t:.2f} × {b:.2f} = {walk.between():.3f}. The chord has norm {chord:.3f}, which is "
+        f"{chord / whole:.0%} of it; "
     )
     if walk.straight:
         why = "one of them is zero" if 0.0 in walk.norms else "there is no single arc between them"

@@ -108,7 +108,7 @@ def test_the_circle_has_labels_a_description_and_a_spoken_sentence(circle):
     assert all(c.description for c in (circle.pair, circle.t, circle.angle, *circle.norms))
     assert '<img alt="Two arrows with chord and arc' in circle.picture.value
     assert 'aria-live="polite"' in circle.sentence.value
-    assert "71% of the norm" in circle.sentence.value
+    assert "= 1.000. The chord has norm 0.707, which is 71% of it" in circle.sentence.value
 
 
 def pair_at_right_angles(size):

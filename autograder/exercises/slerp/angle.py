@@ -23,7 +23,7 @@ vector.
 - Even in float64 rounding can carry the cosine past 1 or -1, where the arc cosine does not exist:
   clamp it to the range from -1 to 1.
 - A vector of zeros (and an empty tensor) has no direction: return `None` if one of the two is zero.
-- Return a number, not a tensor with dimensions. Do not change the inputs.
+- Return a number: a Python float, or a tensor without dimensions. Do not change the inputs.
 """
 
 HINTS = (

@@ -14,8 +14,8 @@ Write `rescaled_linear(first, second, t)`: the linear merge, stretched to the le
 - The direction is that of `(1 - t) * first + t * second`.
 - The norm is interpolated, too: `(1 - t) * |first| + t * |second|`, Euclidean norms over the whole
   tensor.
-- Where `(1 - t) * first + t * second` is zero in every entry, no direction is left to stretch: the
-  result is zero (not NaN).
+- Where `(1 - t) * first + t * second` is zero in every entry, as you compute it and before you
+  round to the dtype of the inputs, no direction is left to stretch: the result is zero (not NaN).
 - Compute in float32 or better, round once at the end, and return the shape and dtype of the inputs.
   Do not change the inputs.
 """
