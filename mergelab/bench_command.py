@@ -78,8 +78,8 @@ def kernels(
     from mergelab.benchmarks.kernel_tables import markdown, notes, rich_tables, to_json
     from mergelab.benchmarks.kernels import kernels_of, time_kernels
     from mergelab.benchmarks.record import circumstances, device_named, save
-    from mergelab.benchmarks.stopwatch import one_thread
     from mergelab.benchmarks.whole_model import time_model
+    from mergelab.engine import one_thread_each
     from mergelab.zoo.shapes import SHAPES
 
     chosen = _chosen("--methods", methods, METHODS)
@@ -88,7 +88,10 @@ def kernels(
     if model_shape is not None:
         _chosen("--model-shape", model_shape, tuple(SHAPES))
     about = circumstances(_command(), PACKAGES) | {"device": device_named(device)}
-    with one_thread() if device == "cpu" else nullcontext(), progress_bar("measuring") as progress:
+    with (
+        one_thread_each() if device == "cpu" else nullcontext(),
+        progress_bar("measuring") as progress,
+    ):
         try:
             timings = time_kernels(setting, chosen, progress)
             model = None if model_shape is None else time_model(model_shape, setting, progress)

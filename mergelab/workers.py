@@ -53,7 +53,9 @@ class Workers:
             done(place, result)
 
         if self._executor is None:
-            with _one_thread():
+            from mergelab.engine import one_thread_each
+
+            with one_thread_each():
                 for place, task in enumerate(tasks):
                     finish(place, function(task))
         failures = 0
@@ -162,15 +164,3 @@ def _with_one_thread(function: Callable[[Any], Any], task: Any) -> Any:
 
     torch.set_num_threads(1)
     return function(task)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

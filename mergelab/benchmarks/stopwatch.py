@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -53,14 +52,3 @@ class Copy:
 
     def __call__(self) -> None:
         self._target.copy_(self._source)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch with one thread: so a merge's workers run, and a copy beside them is as fair."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
