@@ -104,6 +104,8 @@ class Exercise:
     `judged(value, case)` takes the place of the comparison with the reference's result: it says
     what is wrong, as the rest of a sentence that starts with "it", or None.
 
+    `remark(value, case)` is a sentence on a right result, shown for visible cases only.
+
     `equivalent` names mutants of the lesson's solution (`mergelab mutants`) that no case can or may
     catch, each with the reason: it computes the same, or differs outside the contract only.
     """
@@ -127,6 +129,7 @@ class Exercise:
     any_dtype: bool = False
     uses: Sequence[str] = ()
     judged: Callable[[Any, Case], str | None] | None = None
+    remark: Callable[[Any, Case], str] | None = None
     equivalent: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -22,7 +22,7 @@ class Feedback:
     def __init__(self, verdict: Verdict, function: Any, *, graded: bool = False) -> None:
         self.verdict = verdict
         self.head = _head(verdict, graded)
-        self.lines = [] if verdict.passed else _body(verdict, function)
+        self.lines = _remarks(verdict) if verdict.passed else _body(verdict, function)
         self.details = [] if verdict.passed else _details(verdict)
 
     def __repr__(self) -> str:
@@ -70,6 +70,14 @@ def _all(count: int, hidden: str) -> str:
     if count == 1:
         return f"the one {hidden}kind of input passes"
     return f"all {count} {hidden}kinds of input pass"
+
+
+def _remarks(verdict: Verdict) -> list[str]:
+    """What an exercise says of right results; of visible cases only."""
+    remark = verdict.exercise.remark
+    if remark is None or verdict.part == "hidden":
+        return []
+    return [remark(outcome.call.value, outcome.case) for outcome in verdict.outcomes]
 
 
 def _body(verdict: Verdict, function: Any) -> list[str]:

@@ -275,6 +275,7 @@ _HOMES = {
         "difference_sentence",
         "ends_verdict",
         "overruled_sentence",
+        "paired_at",
         "scale_or_election",
     ),
     "weights": (

@@ -12,7 +12,7 @@ from mergelab.methods.model_stock import interpolation_ratio
 from mergelab.notebook.capstone_table import SCALES, Entry, best_on_dev, finals
 from mergelab.notebook.result_tables import change
 from mergelab.notebook.tables import Table
-from mergelab.notebook.verdicts import _paired, _plain, beyond_noise
+from mergelab.notebook.verdicts import _plain, beyond_noise, paired_at
 from mergelab.notebook.weights import Changes
 
 REFERENCE = "sum"
@@ -33,7 +33,7 @@ def finals_table() -> Table:
         gap = ""
         if entry is not reference:
             alone = compare(found, reference.evaluation)["combined"]
-            widened = beyond_noise(_paired(found, reference.evaluation, level))
+            widened = beyond_noise(paired_at(found, reference.evaluation, level))
             gap = change(alone) + (" *" if beyond_noise(alone) and not widened else "")
         rates = [_plain(found.skills[skill].rate.estimate) for skill in skills]
         scale = "none" if entry.scale is None else f"{entry.scale:g}"
@@ -62,7 +62,7 @@ def finals_verdict() -> str:
     level = _level(len(others))
     signs: dict[str, list[int]] = {}
     for entry in others:
-        gap = _paired(entry.evaluation, reference.evaluation, level)
+        gap = paired_at(entry.evaluation, reference.evaluation, level)
         signs.setdefault(entry.name, []).append(beyond_noise(gap))
     ahead = [name for name, found in signs.items() if min(found) > 0]
     behind = [name for name, found in signs.items() if max(found) < 0]

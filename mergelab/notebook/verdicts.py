@@ -19,8 +19,10 @@ def beyond_noise(difference: Interval) -> int:
     return (difference.low > 0) - (difference.high < 0)
 
 
-def difference_sentence(first: str, second: str, difference: Interval) -> str:
-    """What a difference "first minus second" and its 95% interval say.
+def difference_sentence(
+    first: str, second: str, difference: Interval, *, level: float = 0.95
+) -> str:
+    """What a difference "first minus second" and its interval say; `level` is the interval's.
 
     >>> print(difference_sentence("TIES", "the average", Interval(0.10, 0.04, 0.16)))
     TIES scores .10 above the average (95% interval +.04 to +.16): more than noise.
@@ -34,7 +36,7 @@ def difference_sentence(first: str, second: str, difference: Interval) -> str:
         gap = f"{first} scores {_plain(abs(difference.estimate))} {side} {second}"
     word = "more than noise" if beyond_noise(difference) else "these items cannot tell them apart"
     gap = gap[0].upper() + gap[1:]
-    return f"{gap} (95% interval {limits(difference)}): {word}."
+    return f"{gap} ({100 * level:.3g}% interval {limits(difference)}): {word}."
 
 
 def limits(difference: Interval) -> str:
@@ -148,7 +150,7 @@ def density_verdict(
     """
     others = [d for d in sorted(published) if d != reference]
     level = 1 - 0.05 / len(others)
-    differences = {d: _paired(measured[d], measured[reference], level) for d in others}
+    differences = {d: paired_at(measured[d], measured[reference], level) for d in others}
     best = max(published, key=lambda d: measured[d].combined.estimate)
     spread = _spread([measured[d].combined.estimate for d in published])
     theirs = _spread(list(published.values()))
@@ -187,7 +189,9 @@ def _between(
     if not extra:
         return ""
     level = 1 - 0.05 / len(extra)
-    above = [x for x in extra if beyond_noise(_paired(measured[x], measured[reference], level)) > 0]
+    above = [
+        x for x in extra if beyond_noise(paired_at(measured[x], measured[reference], level)) > 0
+    ]
     scores = _list_of([f"{x:g} ({measured[x].combined.estimate:.3f})" for x in extra])
     if above:
         end = (
@@ -213,9 +217,14 @@ def ends_verdict(measured: Mapping[float, Evaluation], reference: float = 0.5) -
     )
 
 
-def _paired(first: Evaluation, second: Evaluation, level: float) -> Interval:
-    """The difference of two combined scores at a level of one's own."""
-    compare(first, second)  # refuses what did not answer the same items
+def paired_at(first: Evaluation, second: Evaluation, level: float) -> Interval:
+    """First minus second, combined scores, with an interval of the given level (0 to 1).
+
+    For several comparisons that share an error of 5%: 1 - 0.05 / their number (Bonferroni).
+
+    Raises `UserError` when the two did not answer the same items.
+    """
+    compare(first, second)
     return mean_of_rates(
         [
             paired_difference(

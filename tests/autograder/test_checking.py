@@ -367,6 +367,14 @@ def test_a_rule_takes_the_place_of_the_comparison_where_many_results_are_right()
     assert "4" not in repr(Feedback(verdict, None)).replace("4 input", "")
 
 
+def test_a_remark_on_a_right_result_is_made_of_visible_cases_only():
+    exercise = exercise_of(remark=lambda value, case: f"{len(value)} entries.")
+    right = exercise.reference
+    seen = Feedback(judge(exercise, right, "visible"), right)
+    assert seen.lines[0] == f"{len(exercise.visible[0].args[0])} entries."
+    assert Feedback(judge(exercise, right, "hidden"), right).lines == []
+
+
 def test_without_a_core_kind_every_kind_earns_its_share_and_none_is_free():
     cases = [Case("one", (1,)), Case("two", (2,)), Case("three", (3,), weight=2)]
     exercise = exercise_of(visible=cases, points=Points(4, 0), reference=lambda n: n)

@@ -26,10 +26,12 @@ apart; the cases you can check here look at the form only.
 
 1. *Five minutes, two new adapters, nothing known about them.* Whatever you try later, you need a
    merge to compare it with.
-   **a** it always scores best, **b** it resolves sign conflicts, **c** it has no dial to
-   overlook, so whatever beats it must owe that to something, **d** it keeps the size of both
-2. *Two similar fine-tunes, at equal parts, and a blend that comes out too small.* You want both,
-   and the size of one.
+   **a** it always scores best, **b** it resolves sign conflicts, **c** at equal weights it has
+   nothing to choose, so whatever beats it must owe that to something, **d** it keeps the size of
+   both
+2. *Two similar fine-tunes, and one dial that turns from the one to the other.* The straight line
+   between them comes out too small. You want the size of one at every setting of the dial, without
+   choosing a scale for each.
    **a** it resolves the conflicts, **b** it turns from one task vector to the other and keeps
    the length, for exactly two, **c** it drops what is not needed, **d** it takes any number of
    models

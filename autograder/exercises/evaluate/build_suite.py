@@ -18,7 +18,8 @@ Write `build_suite(rows)`: turn rows, as they come from a spreadsheet, into the 
 and turn down the rows that would make the suite wrong.
 
 A row is a dict with `template` and `input` (both texts), and with what is expected: either
-`traits` (a list of texts) and `topic` (a text), or `tool` (a text) and `arguments` (a dict).
+`traits` (a list of texts) and `topic` (a text), or `tool` (a text) and `arguments` (a dict). A row
+"has" `traits` or `tool` when the key is there; no value is None, but a list may be empty.
 
 - A good row with `traits` becomes `{"id": ..., "template": ..., "input": ..., "expected_traits":
   traits, "topic": topic}`; a good row with `tool` becomes `{"id": ..., "template": ..., "input":
@@ -28,10 +29,12 @@ A row is a dict with `template` and `input` (both texts), and with what is expec
   in the order of the rows, and only good rows count.
 - A row is rejected for the first of these reasons that holds:
   `"empty"`: nothing is left of `input`; `"kind"`: it has both `traits` and `tool`, or neither;
-  `"trait"`: `traits` has not one or two entries, or one that is not encouraging, friendly,
-  supportive, empathetic, celebratory or positive; `"topic"`: `topic` does not stand in `input`;
+  `"trait"`: `traits` has not one or two entries (the same one twice does not occur), or one that
+  is not encouraging, friendly, supportive, empathetic, celebratory or positive; `"topic"`: `topic`
+  is not a substring of the stripped `input`, letter by letter, upper and lower case told apart;
   `"tool"`: not create_task, list_tasks, complete_task, delete_task, update_task or get_status;
-  `"repeated"`: a good row before it has the same input, upper and lower case taken as equal.
+  `"repeated"`: a good row before it, of either skill, has the same stripped input, upper and lower
+  case taken as equal.
 - Return `{"items": [...], "rejected": {row number: reason}}`; rows are numbered from 0. Do not
   change the rows.
 """

@@ -33,8 +33,9 @@ Write `tuned()`: return a recipe that merges the conflict pair and keeps **both*
 
 - The recipe is a dict, as `nb.recipe` makes it. Its `models` are
   `task_api_persona_conflict` and `task_api_agentic_conflict`, each once, in any order;
-  `base_model` is `base`. `merge_method` is linear, task_arithmetic, slerp, ties, dare_linear or
-  dare_ties; weights, density, t and lambda are yours to choose. It has no keys but `merge_method`,
+  `base_model` is `base`. `merge_method` is linear, task_arithmetic, slerp, ties, dare_linear (a sum
+  of what DARE leaves, without an election) or dare_ties; weights, density, t and lambda are yours
+  to choose. It has no keys but `merge_method`,
   `base_model`, `models`, `parameters` and `dtype`.
 - The merge must keep at least **65%** of each skill: its score on the persona items is at least .65
   of what the persona adapter alone scores on them, and the same for agentic.
@@ -126,21 +127,37 @@ def judged(value: Any, case: Case) -> str | None:
     problem = form_problem(value)
     if problem is not None:
         return problem
-    seed = case.seed if isinstance(case, Drawn) else ""
     try:
-        merged = rates(json.dumps({"base_model": "base", **value}, sort_keys=True), seed)
+        kept = shares_kept(value, case)
     except UserError as error:
         return f"cannot be merged ({error})"
     except (TypeError, ValueError):
         return "holds something that a recipe cannot hold"
-    kept = {
+    if min(kept.values()) >= SHARE:
+        return None
+    return f"keeps {in_words(kept)}, where at least {SHARE:.0%} of each is needed,"
+
+
+def shares_kept(value: Recipe, case: Case) -> dict[str, float]:
+    """What a recipe's merge scores on each skill, over what that skill's adapter alone scores."""
+    seed = case.seed if isinstance(case, Drawn) else ""
+    merged = rates(json.dumps({"base_model": "base", **value}, sort_keys=True), seed)
+    return {
         skill: merged[skill] / rates(json.dumps(name), seed)[skill]
         for skill, name in MODELS.items()
     }
-    if min(kept.values()) >= SHARE:
-        return None
-    shares = " and ".join(f"{share:.0%} of {skill}" for skill, share in kept.items())
-    return f"keeps {shares}, where at least {SHARE:.0%} of each is needed,"
+
+
+def in_words(kept: dict[str, float]) -> str:
+    return " and ".join(f"{share:.0%} of {skill}" for skill, share in kept.items())
+
+
+def remark(value: Recipe, case: Case) -> str:
+    """How much a right recipe keeps, so that one sees the margin."""
+    return (
+        f"Your merge keeps {in_words(shares_kept(value, case))} on these items; {SHARE:.0%} of "
+        "each is needed, also on the hidden ones."
+    )
 
 
 # Wrong implementations ---------------------------------------------------------------------------
@@ -258,6 +275,7 @@ TUNED = Exercise(
     alternatives={"weighted sum": weighted_sum, "plain weights": plain_weights},
     hints=HINTS,
     judged=judged,
+    remark=remark,
     equivalent={
         "778931/constant/4": (
             "Outside the contract: any scale that keeps both skills is right, and 1.0 does."
