@@ -88,6 +88,8 @@ def ladder(
         if progress:
             progress(done, len(rungs), f"own style {rungs[place]}%")
 
+    if progress and rungs:
+        progress(0, len(rungs), f"own style {rungs[0]}%")
     found = workers.map(partial(_rung, limit=limit), rungs, note)
     return [row for rows in found for row in rows]
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from clusters import local_cluster
 from nbgrader.api import Gradebook
 from small_lessons import SOLUTIONS
 
@@ -238,16 +239,9 @@ def test_grades_say_in_which_mode_they_were_made(course):
 
 
 def test_judging_on_a_dask_cluster_gives_the_same_grades(course):
-    from distributed import LocalCluster
-
     hand_in(course, "ada", solved(course))
     hand_in(course, "bob", notebook(course, trim=TRIM))
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-        ) as cluster,
-        cluster.get_client() as client,
-    ):
+    with local_cluster(2) as cluster, cluster.get_client() as client:
         report = grade_class(course, LESSON, executor=client.get_executor())
     assert scores(report) == {"ada": 20, "bob": 4}
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from clusters import local_cluster
 
 RECIPES = ("ties", "dare_ties")
 
@@ -28,8 +29,6 @@ def test_compare_with_one_worker_and_with_two(run_cli, arguments):
 
 
 def test_compare_on_a_cluster_from_another_folder(run_cli, arguments, tmp_path, monkeypatch):
-    from distributed import LocalCluster
-
     (tmp_path / "merge.yaml").write_text(
         "merge_method: ties\nbase_model: base\nmodels: [{model: one}, {model: two}]\n"
         "parameters: {density: 0.5}\n"
@@ -38,9 +37,7 @@ def test_compare_on_a_cluster_from_another_folder(run_cli, arguments, tmp_path, 
 
     for name, skill in (("one", "persona"), ("two", "agentic")):
         (tmp_path / name).symlink_to(data_path("adapters", f"task_api_{skill}"))
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
+    with local_cluster(1) as cluster:
         monkeypatch.chdir(tmp_path)  # the worker stays where it was started
         here = ["compare", "merge.yaml", "--limit", "4", "--json"]
         spread = found(run_cli, [*here, "--scheduler", cluster.scheduler_address])

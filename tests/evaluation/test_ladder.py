@@ -40,7 +40,7 @@ def test_a_short_ladder_has_every_model_on_test_and_the_same_figures_as_a_plain_
 
     seen = []
     rows = ladder(rungs=[10], limit=12, progress=lambda *about: seen.append(about))
-    assert seen == [(0, 1, "own style 10%")]
+    assert seen == [(0, 1, "own style 10%"), (1, 1, "own style 10%")]
     assert [(row.method, row.scale) for row in rows] == [
         ("persona", "alone"),
         ("agentic", "alone"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from clusters import local_cluster
 
 from mergelab.errors import UserError
 from mergelab.evaluation import measuring
@@ -52,11 +53,7 @@ def test_the_same_bytes_with_two_threads(here, tmp_path):
 
 
 def test_the_same_bytes_from_dask_though_a_worker_is_killed(here, tmp_path):
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
+    with local_cluster(3) as cluster:
         victim = next(iter(cluster.workers.values())).pid
 
         def kill(done, total, name):
