@@ -13,8 +13,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mergelab.errors import UserError
 from mergelab.evaluation import dare_table, overview
@@ -25,15 +26,10 @@ from mergelab.tables import choices, claims, layers, strategies, sweeps, three, 
 from mergelab.tables.table import Table, page
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from mergelab.workers import Workers
 
 Progress = Callable[[int, int, str], None]
-NAMES = (
-    "overview", "strategies", "ties_density", "slerp_linear", "scale", "dare", "interference",
-    "three_way", "ladder", "claims",
-)  # fmt: skip
+Found = Mapping[Measurement, Measured]
 PAGE = "index.html"
 _WORK = ".measuring"
 
@@ -77,8 +73,16 @@ def make_tables(names: Sequence[str], settings: Settings) -> list[str]:
     return files
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One table: what it needs measured, and what writes it from that."""
+
+    wanted: Iterable[Measurement]
+    write: Callable[[Found], None]
+
+
 class _Making:
-    """One run."""
+    """One run. Each table has a method that returns its part; a scale is chosen only if needed."""
 
     def __init__(self, names: Sequence[str], settings: Settings, work: Path) -> None:
         self.names, self.settings = names, settings
@@ -87,85 +91,165 @@ class _Making:
         shutil.rmtree(self.aside, ignore_errors=True)
         self.aside.mkdir()
         self.tables: dict[str, Table] = {}
-        self.figures: dict[str, Figure] = {}
-
-    def wants(self, *names: str) -> bool:
-        return any(name in self.names for name in names)
 
     def run(self) -> None:
-        full = self.settings.full
-        chosen = self._choices() if full or self.wants("strategies", "claims") else {}
-        items = self.settings.items
-        rows = density = path = scale = merged = general = drops = None
-        wanted: list[Measurement] = []
-        if self.wants("strategies", "claims"):
-            rows = list(strategies.entries(chosen, items(strategies.TEST_ITEMS)))
-            wanted += [each for row in rows for each in row.measurements]
-        if self.wants("ties_density", "claims"):
-            density = sweeps.density_measurements(items(strategies.TEST_ITEMS))
-            wanted += density.values()
-        if self.wants("slerp_linear"):
-            path = sweeps.path_measurements(items(strategies.TEST_ITEMS))
-            wanted += path.values()
-        if self.wants("scale"):
-            scale = sweeps.scale_measurements(items(sweeps.CURVE_ITEMS))
-            wanted += scale.values()
-        if self.wants("three_way"):
-            merged = three.three_measurements(self.settings.limit)
-            wanted += merged.values()
-        if self.wants("overview"):
-            general = overview.measurements(items=items(overview.ITEMS))
-            wanted += general.values()
-        if self.wants("dare", "claims"):
-            drops = dare_table.measurements(items=items(dare_table.ITEMS))
-            wanted += [each for rolls in drops.values() for each in rolls]
-        found = self._measure(wanted)
-
-        from mergelab.notebook import table_plots
-
-        if general is not None:
-            self._overview(overview.overview(general, found), general, found)
-        if rows is not None and self.wants("strategies"):
-            table = strategies.strategy_table(rows, found)
-            every = [each for row in rows for each in row.measurements]
-            self._add(table, found, every, table_plots.strategies_plot(table))
-        if density is not None and self.wants("ties_density"):
-            table = sweeps.density_table(density, found)
-            self._add(table, found, density.values(), table_plots.density_plot(table))
-        if path is not None:
-            table = sweeps.path_table(path, found)
-            self._add(table, found, path.values(), table_plots.path_plot(table))
-        if scale is not None:
-            table = sweeps.scale_table(scale, found)
-            self._add(table, found, scale.values(), table_plots.scale_plot(table))
-        interference = None
-        if self.wants("interference", "claims"):
-            interference = layers.interference_table()
-            if self.wants("interference"):
-                self._add(interference, figure=table_plots.interference_plot(interference))
-        if merged is not None:
-            table = three.three_table(merged, found)
-            self._add(table, found, merged.values(), table_plots.three_plot(table))
-        dropped = dare_table.random_drops(drops, found) if drops is not None else []
-        if drops is not None and self.wants("dare"):
-            self._drops(dropped, drops, found)
-        if self.wants("ladder"):
-            self._ladder()
-        if self.wants("claims") and rows and density and interference:
-            scores = strategies.evaluations(rows, found) | {
-                (pair, f"ties, density {value:g}", claims.DEFAULT): found[each].evaluation(
-                    "", "test"
-                )
-                for (pair, value), each in density.items()
-            }
-            self._add(claims.claims_table(claims.Findings(scores, interference, dropped)))
-        if full:
-            self._training(chosen)
+        if self.settings.full:
+            self.chosen  # noqa: B018  (chosen before any test item is read)
+        parts = [_PARTS[name](self) for name in self.names]
+        found = self._measure(each for part in parts for each in part.wanted)
+        for part in parts:
+            part.write(found)
+        if self.settings.full:
+            self._training()
         if set(self.names) == set(NAMES):
             listed = [self.tables[name] for name in (*NAMES, "training") if name in self.tables]
             self._write(PAGE, page(listed))
 
-    def _choices(self) -> dict[tuple[str, str], float]:
+    def strategies(self) -> _Part:
+        rows = self._rows()
+        wanted = [each for row in rows for each in row.measurements]
+        return self._part(
+            wanted, lambda found: strategies.strategy_table(rows, found), "strategies_plot"
+        )
+
+    def ties_density(self) -> _Part:
+        wanted = self._densities()
+        return self._part(
+            wanted.values(), lambda found: sweeps.density_table(wanted, found), "density_plot"
+        )
+
+    def slerp_linear(self) -> _Part:
+        wanted = sweeps.path_measurements(self.settings.items(strategies.TEST_ITEMS))
+        return self._part(
+            wanted.values(), lambda found: sweeps.path_table(wanted, found), "path_plot"
+        )
+
+    def scale(self) -> _Part:
+        wanted = sweeps.scale_measurements(self.settings.items(sweeps.CURVE_ITEMS))
+        return self._part(
+            wanted.values(), lambda found: sweeps.scale_table(wanted, found), "scale_plot"
+        )
+
+    def three_way(self) -> _Part:
+        wanted = three.three_measurements(self.settings.limit)
+        return self._part(
+            wanted.values(), lambda found: three.three_table(wanted, found), "three_plot"
+        )
+
+    def interference(self) -> _Part:
+        return self._part((), lambda found: self.interferences, "interference_plot")
+
+    def claims(self) -> _Part:
+        rows, densities, drops = self._rows(), self._densities(), self._drops()
+
+        def findings(found: Found) -> claims.Findings:
+            scores = strategies.evaluations(rows, found)
+            for (pair, value), each in densities.items():
+                key = (pair, f"ties, density {value:g}", claims.DEFAULT)
+                scores[key] = found[each].evaluation("ties", "test")
+            return claims.Findings(
+                scores, self.interferences, dare_table.random_drops(drops, found)
+            )
+
+        wanted = [each for row in rows for each in row.measurements]
+        wanted += [*densities.values(), *(each for rolls in drops.values() for each in rolls)]
+        return _Part(wanted, lambda found: self._add(claims.claims_table(findings(found))))
+
+    def overview(self) -> _Part:
+        wanted = overview.measurements(items=self.settings.items(overview.ITEMS))
+
+        def write(found: Found) -> None:
+            from mergelab.notebook.overview_plot import overview_plot
+
+            rows = overview.overview(wanted, found)
+            overview.write_csv(rows, self.aside / "overview.csv")
+            overview_plot(rows).savefig(self.aside / "overview.png", metadata={"Software": None})
+            self._write("overview_items.csv", _items_csv(wanted.values(), found))
+            self._add_written(
+                name="overview",
+                title="Sources and merges at a glance",
+                keys=2,
+                figure="overview.png",
+                caption="Full test suites, recipes as they ship, 95% intervals.",
+                alt="Rates on both skills for base, adapters and merges, a panel for each pair.",
+            )
+
+        return _Part(wanted.values(), write)
+
+    def dare(self) -> _Part:
+        wanted = self._drops()
+        every = [each for rolls in wanted.values() for each in rolls]
+
+        def write(found: Found) -> None:
+            rows = dare_table.random_drops(wanted, found)
+            dare_table.write_drops(rows, self.aside / "dare.csv")
+            self._write("dare_items.csv", _items_csv(every, found))
+            self._add_written(
+                name="dare",
+                title="Random drops (DARE)",
+                keys=5,
+                caption=(
+                    f"{rows[0].items} dev items a skill. Mean, standard deviation (spread) and "
+                    "extremes over the seeds; a setting with nothing dropped has one."
+                ),
+            )
+
+        return _Part(every, write)
+
+    def ladder(self) -> _Part:
+        def write(found: Found) -> None:
+            settings = self.settings
+            rows = ladder(
+                limit=settings.limit, workers=settings.workers, progress=settings.progress
+            )
+            write_ladder(rows, self.aside / "ladder.csv")
+            self._add_written(
+                name="ladder",
+                title="The ladder of conflict",
+                keys=4,
+                caption=(
+                    "Pairs trained with a growing share of the other side's prompts answered in "
+                    "their own style. Test items, scales chosen on dev, 95% intervals; every pair "
+                    "was trained once. Ties ahead: the combined score of ties at the same scale "
+                    "minus the row's."
+                ),
+            )
+
+        return _Part((), write)
+
+    def _rows(self) -> list[strategies.Entry]:
+        return list(strategies.entries(self.chosen, self.settings.items(strategies.TEST_ITEMS)))
+
+    def _densities(self) -> dict[tuple[str, float], Measurement]:
+        return sweeps.density_measurements(self.settings.items(strategies.TEST_ITEMS))
+
+    def _drops(self) -> dict[dare_table.Setting, list[Measurement]]:
+        return dare_table.measurements(items=self.settings.items(dare_table.ITEMS))
+
+    @cached_property
+    def interferences(self) -> Table:
+        return layers.interference_table()
+
+    def _part(
+        self, wanted: Iterable[Measurement], table: Callable[[Found], Table], plot: str
+    ) -> _Part:
+        """A table with a figure; `plot` is the name of what draws it."""
+        every = list(wanted)
+
+        def write(found: Found) -> None:
+            from mergelab.notebook import table_plots
+
+            made = table(found)
+            self._add(made)
+            if every:
+                self._write(f"{made.name}_items.csv", _items_csv(every, found))
+            figure = getattr(table_plots, plot)(made)
+            figure.savefig(self.aside / made.figure, metadata={"Software": None})
+
+        return _Part(every, write)
+
+    @cached_property
+    def chosen(self) -> dict[tuple[str, str], float]:
         if not self.settings.full:
             place = self.settings.out / choices.FILE
             return choices.read_choices(
@@ -182,93 +266,47 @@ class _Making:
             wanted, self.settings.workers, kept=self.kept, progress=self.settings.progress
         )
 
-    def _add(
-        self,
-        table: Table,
-        found: Mapping[Measurement, Measured] | None = None,
-        measurements: Iterable[Measurement] = (),
-        figure: Figure | None = None,
-    ) -> None:
+    def _add(self, table: Table) -> None:
         self.tables[table.name] = table
         self._write(f"{table.name}.csv", table.csv())
         self._write(f"{table.name}.md", table.markdown())
-        if figure is not None:
-            figure.savefig(self.aside / table.figure, metadata={"Software": None})
-        if found is not None:
-            self._write(f"{table.name}_items.csv", _items_csv(measurements, found))
 
-    def _overview(
-        self,
-        rows: Sequence[overview.Row],
-        wanted: Mapping[tuple[str, str], Measurement],
-        found: Mapping[Measurement, Measured],
-    ) -> None:
-        from mergelab.notebook.overview_plot import overview_plot
-
-        overview.write_csv(rows, self.aside / "overview.csv")
-        overview_plot(rows).savefig(self.aside / "overview.png", metadata={"Software": None})
-        self._write("overview_items.csv", _items_csv(wanted.values(), found))
-        self._add_written(
-            "overview", "Sources and merges at a glance", keys=2, figure="overview.png",
-            caption="Full test suites, recipes as they ship, 95% intervals.",
-            alt="Rates on both skills for base, adapters and merges, a panel for each pair.",
-        )  # fmt: skip
-
-    def _drops(
-        self,
-        rows: Sequence[dare_table.Row],
-        wanted: Mapping[dare_table.Setting, Sequence[Measurement]],
-        found: Mapping[Measurement, Measured],
-    ) -> None:
-        dare_table.write_drops(rows, self.aside / "dare.csv")
-        every = [each for rolls in wanted.values() for each in rolls]
-        self._write("dare_items.csv", _items_csv(every, found))
-        self._add_written(
-            "dare", "Random drops (DARE)", keys=5,
-            caption=(
-                f"{rows[0].items} dev items a skill. Mean, standard deviation (spread) and "
-                "extremes over the seeds; a setting with nothing dropped has one."
-            ),
-        )  # fmt: skip
-
-    def _ladder(self) -> None:
-        rows = ladder(
-            limit=self.settings.limit,
-            workers=self.settings.workers,
-            progress=self.settings.progress,
-        )
-        write_ladder(rows, self.aside / "ladder.csv")
-        self._add_written(
-            "ladder", "The ladder of conflict", keys=4,
-            caption=(
-                "Pairs trained with a growing share of the other side's prompts answered in their "
-                "own style. Test items, scales chosen on dev, 95% intervals; every pair was "
-                "trained once. Ties ahead: the combined score of ties at the same scale minus the "
-                "row's."
-            ),
-        )  # fmt: skip
-
-    def _training(self, chosen: strategies.Choices) -> None:
+    def _training(self) -> None:
         folders = training.train_again(self.seeds, self.settings.progress)
         items = self.settings.items(strategies.TEST_ITEMS)
         runs = {
-            seed: list(strategies.entries(chosen, items, folder))
+            seed: list(strategies.entries(self.chosen, items, folder))
             for seed, folder in {0: "", **folders}.items()
         }
         wanted = [each for rows in runs.values() for row in rows for each in row.measurements[:1]]
         self._add(training.training_table(runs, self._measure(wanted)))
 
-    def _add_written(self, name: str, title: str, **more: object) -> None:
+    def _add_written(self, name: str, **about: Any) -> None:
         """A table whose CSV has its own module: the other forms come from that file."""
         with (self.aside / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
         cells = tuple(tuple(_short(cell) for cell in row) for row in rows)
-        table = Table(name=name, title=title, columns=tuple(head), rows=cells, **more)  # type: ignore[arg-type]
+        table = Table(name=name, columns=tuple(head), rows=cells, **about)
         self.tables[name] = table
         self._write(f"{name}.md", table.markdown())
 
     def _write(self, name: str, text: str) -> None:
         (self.aside / name).write_text(text, encoding="utf-8")
+
+
+_PARTS: dict[str, Callable[[_Making], _Part]] = {
+    "overview": _Making.overview,
+    "strategies": _Making.strategies,
+    "ties_density": _Making.ties_density,
+    "slerp_linear": _Making.slerp_linear,
+    "scale": _Making.scale,
+    "dare": _Making.dare,
+    "interference": _Making.interference,
+    "three_way": _Making.three_way,
+    "ladder": _Making.ladder,
+    "claims": _Making.claims,
+}
+NAMES = tuple(_PARTS)
 
 
 def _short(cell: str) -> str:

@@ -125,7 +125,7 @@ def test_choosing_again_reads_no_test_suite(tmp_path, monkeypatch):
     making = _Making(
         ("strategies",), Settings(tmp_path, Workers(), limit=1, full=True), tmp_path / "work"
     )
-    making._choices()
+    assert making.chosen
     assert read and set(read) == {"dev"}
     assert (making.aside / "choices.csv").is_file()
 
