@@ -29,6 +29,7 @@ from autograder import build
 from autograder.courses import PACKAGE, Course, environment
 from autograder.exercise import of_lesson
 from autograder.grading import grade_class, register
+from autograder.sandbox.host import unavailable
 
 LESSON = "04_ties"
 HOSTILE = (
@@ -59,8 +60,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--class-size", type=int, default=200, help="0 leaves the class out")
     options.add_argument(
-        "--few", type=int, default=40, help="for the two ratios; 0 leaves them out"
+        "--few", type=int, default=30, help="for the two ratios; 0 leaves them out"
     )
+    options.add_argument("--rounds", type=int, default=2, help="how often each ratio is measured")
     options.add_argument("--out", type=Path, default=FOLDER)
     chosen = options.parse_args()
     about = circumstances("python tests/benchmarks/grading_cost.py")
@@ -68,36 +70,52 @@ def main() -> None:
         home = Path(folder)
         results: dict[str, object] = {"few": chosen.few}
         parts: list[str] = []
-        for measured, count in ((_ratios, chosen.few), (_whole_class, chosen.class_size)):
-            if count:
-                parts.append(measured(home, count, results))
-                print(f"{parts[-1]}\n", flush=True)
+        if chosen.few:
+            parts.append(_ratios(home, chosen.few, chosen.rounds, results))
+            print(f"{parts[-1]}\n", flush=True)
+        if chosen.class_size:
+            parts.append(_whole_class(home, chosen.class_size, results))
+            print(f"{parts[-1]}\n", flush=True)
     save(chosen.out, "grading", "What grading a class costs", about, results, parts)
 
 
-def _ratios(home: Path, count: int, results: dict[str, object]) -> str:
-    seconds = {}
-    for name, settings in {
+def _ratios(home: Path, count: int, rounds: int, results: dict[str, object]) -> str:
+    """The modes take turns, and each counts with its best round: other users of a machine only add.
+
+    What is timed is grading alone; the lesson is in the gradebook before, and the sandbox known to
+    start.
+    """
+    modes = {
         "sandbox, 1 worker": {"workers": 1},
-        "stock": {"stock": True},
         "sandbox, 2 workers": {"workers": 2},
-    }.items():
-        course = _course(home / name, {f"s{n:03}": _honest(n) for n in range(count)})
-        with environment(course.environment()):
-            register(course, LESSON)  # what is measured is grading alone
-        began = time.perf_counter()
-        report = grade_class(course, LESSON, again=True, **settings)
-        seconds[name] = (time.perf_counter() - began) / count
-        assert len({each.score for each in report.submissions}) == 1
+        "stock": {"stock": True},
+    }
+    assert unavailable() is None
+    seconds: dict[str, list[float]] = {name: [] for name in modes}
+    for turn in range(rounds):
+        for name, settings in modes.items():
+            everyone = {f"s{n:03}": _honest(n) for n in range(count)}
+            course = _course(home / f"{name} {turn}", everyone)
+            with environment(course.environment()):
+                register(course, LESSON)
+            began = time.perf_counter()
+            report = grade_class(course, LESSON, again=True, **settings)
+            seconds[name].append((time.perf_counter() - began) / count)
+            assert len({each.score for each in report.submissions}) == 1
     results["seconds_per_submission"] = seconds
-    cost = seconds["sandbox, 1 worker"] / seconds["stock"]
-    speedup = seconds["sandbox, 1 worker"] / seconds["sandbox, 2 workers"]
+    best = {name: min(each) for name, each in seconds.items()}
+    cost = best["sandbox, 1 worker"] / best["stock"]
+    speedup = best["sandbox, 1 worker"] / best["sandbox, 2 workers"]
     results |= {"cost_over_stock": cost, "speedup_of_two_workers": speedup}
-    rows = [(name, f"{each:.2f}") for name, each in seconds.items()]
+    rows = [
+        (name, f"{best[name]:.2f}", ", ".join(f"{each:.2f}" for each in seconds[name]))
+        for name in modes
+    ]
     return (
-        table(("mode", "seconds a submission"), rows)
+        table(("mode", "seconds a submission", "all rounds"), rows)
         + f"\n\nIn the sandbox a submission costs {cost:.2f} times what it costs in stock mode; "
-        f"two workers are {speedup:.2f} times as fast as one. {count} solved notebooks each."
+        f"two workers are {speedup:.2f} times as fast as one. {count} solved notebooks in each "
+        f"round; the best of {rounds} counts."
     )
 
 
