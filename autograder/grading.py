@@ -39,6 +39,7 @@ from autograder.exercise import find
 from autograder.feedback_content import verdict_in
 from autograder.feedback_page import note_down
 from autograder.grade_cell import parse_call
+from autograder.gradebook.one_engine import one_engine
 from autograder.intake import grade_id
 from autograder.judge_all import judge_all
 from autograder.kept_verdicts import keep, kept
@@ -133,7 +134,7 @@ def grade_class(
         with FileLock(course.state / ".grading.lock", timeout=0), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbgrader's use of SQLAlchemy warns on every grade
             mode = STOCK if stock else TRUSTED
-            with environment({**course.prepare(), MODE_VARIABLE: mode}):
+            with environment({**course.prepare(), MODE_VARIABLE: mode}), one_engine():
                 run = _Run(course, lesson, mode, again, progress or (lambda *_: None))
                 return run.all(workers, executor)
     except Timeout:
