@@ -68,18 +68,15 @@ def main() -> None:
     about = circumstances("python tests/benchmarks/grading_cost.py")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        results: dict[str, object] = {"few": chosen.few}
-        parts: list[str] = []
         if chosen.few:
-            parts.append(_ratios(home, chosen.few, chosen.rounds, results))
-            print(f"{parts[-1]}\n", flush=True)
+            results, told = _ratios(home, chosen.few, chosen.rounds)
+            save(chosen.out, "grading", "What grading a submission costs", about, results, [told])
         if chosen.class_size:
-            parts.append(_whole_class(home, chosen.class_size, results))
-            print(f"{parts[-1]}\n", flush=True)
-    save(chosen.out, "grading", "What grading a class costs", about, results, parts)
+            results, told = _whole_class(home, chosen.class_size)
+            save(chosen.out, "grading_class", "A class graded unattended", about, results, [told])
 
 
-def _ratios(home: Path, count: int, rounds: int, results: dict[str, object]) -> str:
+def _ratios(home: Path, count: int, rounds: int) -> tuple[dict[str, object], str]:
     """The modes take turns, and each counts with its best round: other users of a machine only add.
 
     What is timed is grading alone; the lesson is in the gradebook before, and the sandbox known to
@@ -102,16 +99,20 @@ def _ratios(home: Path, count: int, rounds: int, results: dict[str, object]) -> 
             report = grade_class(course, LESSON, again=True, **settings)
             seconds[name].append((time.perf_counter() - began) / count)
             assert len({each.score for each in report.submissions}) == 1
-    results["seconds_per_submission"] = seconds
     best = {name: min(each) for name, each in seconds.items()}
     cost = best["sandbox, 1 worker"] / best["stock"]
     speedup = best["sandbox, 1 worker"] / best["sandbox, 2 workers"]
-    results |= {"cost_over_stock": cost, "speedup_of_two_workers": speedup}
+    results: dict[str, object] = {
+        "submissions": count,
+        "seconds_per_submission": seconds,
+        "cost_over_stock": cost,
+        "speedup_of_two_workers": speedup,
+    }
     rows = [
         (name, f"{best[name]:.2f}", ", ".join(f"{each:.2f}" for each in seconds[name]))
         for name in modes
     ]
-    return (
+    return results, (
         table(("mode", "seconds a submission", "all rounds"), rows)
         + f"\n\nIn the sandbox a submission costs {cost:.2f} times what it costs in stock mode; "
         f"two workers are {speedup:.2f} times as fast as one. {count} solved notebooks in each "
@@ -119,7 +120,7 @@ def _ratios(home: Path, count: int, rounds: int, results: dict[str, object]) -> 
     )
 
 
-def _whole_class(home: Path, size: int, results: dict[str, object]) -> str:
+def _whole_class(home: Path, size: int) -> tuple[dict[str, object], str]:
     everyone = {f"s{n:03}": _one_of_many(n) for n in range(size)}
     whole, broken = _course(home / "whole", everyone), _course(home / "broken", everyone)
     began = time.perf_counter()
@@ -137,15 +138,15 @@ def _whole_class(home: Path, size: int, results: dict[str, object]) -> str:
     same = _book(whole) == _book(broken)
     unchanged = sum(each.unchanged for each in resumed.submissions)
     graded = sum(bool(each.scores) for each in report.submissions)
-    results["class"] = {
-        "size": size,
+    results: dict[str, object] = {
+        "submissions": size,
         "graded": graded,
         "seconds": seconds,
         "killed": killed.returncode == -9,
         "not_graded_again": unchanged,
         "same_gradebook": same,
     }
-    return (
+    return results, (
         f"A class of {size} (7 of 10 solved, 2 wrong, 1 hostile), 2 workers: {graded} graded in "
         f"{seconds:.0f} s, {seconds / size:.2f} s each. Killed halfway and started again, it went "
         f"on after {unchanged}; the gradebook was {'the same' if same else 'NOT the same'}."
