@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help lab test lessons models tables bench lint clean
+.PHONY: help lab test lessons models tables bench site lint clean
 
 help:
 	@echo "make lab      open the course in JupyterLab (ARGS=--no-browser, ARGS=--port=9000 pass through)"
@@ -12,6 +12,7 @@ help:
 	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
 	@echo "make tables   make every result table again, into data/tables (FULL=1: choices and trainings, too)"
 	@echo "make bench    measure merging against mergekit and a plain copy, into data/benchmarks"
+	@echo "make site     build the site of lessons, guides, tables and reference, into build/site"
 	@echo "make lint     check format and style"
 
 $(BIN)/python:
@@ -52,6 +53,10 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/end_to_end.py --shapes 1b,3b --ours-only --methods ties $(ARGS)
 	$(BIN)/python tests/benchmarks/precision.py --seeds 5
 	$(BIN)/mergelab bench kernels --backend cpu --out data/benchmarks --name kernels_cpu
+
+site: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[site]'
+	$(BIN)/python .site/build.py $(ARGS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -250,14 +250,20 @@ def chat(
         print(f"{model}> {reply}" if interactive else reply, flush=True)
 
 
-def main() -> None:
-    """Run the command line; bad input prints one line and exits with status 2."""
-    # Threads that wait asleep: on a busy machine spinning ones slow each other down many times.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def plug_in() -> typer.Typer:
+    """The command line, with the commands that installed packages add to it."""
     for plugged in entry_points(group="mergelab.commands"):
         function = plugged.load()
         settings = getattr(function, "context_settings", None)
         app.command(name=plugged.name, context_settings=settings)(function)
+    return app
+
+
+def main() -> None:
+    """Run the command line; bad input prints one line and exits with status 2."""
+    # Threads that wait asleep: on a busy machine spinning ones slow each other down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    plug_in()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         status = app(standalone_mode=False)

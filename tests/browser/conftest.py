@@ -8,23 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from browsers import browser
 from lab_page import Lab
 from lab_server import REPOSITORY, lab_server
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 from small_lessons import small_course
 
 from autograder.courses import Course
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 AT_HOME = re.compile(r"(http://127\.0\.0\.1[:/]|file:|data:|blob:|about:)")
 # Pictures of the tests that fail are kept here.
 FAILURES = Path(os.environ.get("MERGELAB_BROWSER_FAILURES") or Path(__file__).parent / "failures")
@@ -86,12 +77,8 @@ class Window:
 # A module at a time: while Playwright runs, it holds this thread's event loop.
 @pytest.fixture(scope="module")
 def window(course: Course) -> Iterator[Window]:
-    if not CHROMIUM.is_file():
-        pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with browser() as chromium:
         yield Window(chromium.new_context(viewport={"width": 1366, "height": 900}))
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from browsers import serious_findings
 from lab_page import PATIENCE, Lab, Notebook
 from lab_server import TOKEN
 from playwright.sync_api import expect
@@ -49,6 +50,7 @@ def test_the_start_page_leads_to_the_first_lesson(lab, course):
     lab.page.goto(f"{lab.address}?token={TOKEN}")
     page = lab.page.locator(".jp-MarkdownViewer")
     expect(page.get_by_role("heading", name="Merging language models")).to_be_visible()
+    assert serious_findings(lab.page, ".jp-MarkdownViewer") == []
     page.get_by_role("link", name="Start here").first.click()
     expect(lab.page.locator(".lm-TabBar-tabLabel", has_text="00_start_here.ipynb")).to_be_visible()
     notebook = lab.notebook(cells(course, "00_start_here"))
