@@ -1,4 +1,4 @@
-"""Comparisons that are spread over processes or a Dask cluster say the same to the last digit."""
+"""What is spread over processes or a Dask cluster says the same to the last digit."""
 
 import json
 
@@ -42,3 +42,15 @@ def test_compare_on_a_cluster_from_another_folder(run_cli, arguments, tmp_path, 
         here = ["compare", "merge.yaml", "--limit", "4", "--json"]
         spread = found(run_cli, [*here, "--scheduler", cluster.scheduler_address])
     assert spread == found(run_cli, [*here, "--workers", "1"])
+
+
+def test_a_search_on_a_cluster_leaves_the_same_files(run_cli, tmp_path):
+    from mergelab.paths import data_path
+
+    search = ["tune", str(data_path("recipes", "ties.yaml")), "--trials", "4", "--limit", "2"]
+    with local_cluster(2) as cluster:
+        for name, more in (("here", []), ("there", ["--scheduler", cluster.scheduler_address])):
+            status, _, errors = run_cli(*search, "--out", tmp_path / name, *more)
+            assert (status, errors) == (0, "")
+    for file in ("best.yaml", "trials.csv", "summary.json", "front.png"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
