@@ -75,10 +75,15 @@ def command(course: Course, arguments: Sequence[str], *, instructor: bool = Fals
     ]
 
 
+def address(page: str) -> str:
+    """Where a page of the course's folder opens in JupyterLab, below the server's address."""
+    return f"/lab{f'/tree/{page}' if page else ''}"
+
+
 def server_options(page: str = "") -> list[str]:
     """What every server of the course is told; `page` is the one that it opens on."""
     return [
-        f"--LabApp.default_url=/lab{f'/tree/{page}' if page else ''}",
+        f"--LabApp.default_url={address(page)}",
         # No language servers come with the course, and looking for them leaves traces.
         "--LanguageServerManager.autodetect=False",
         # A login shell, the default, may set PATH anew and then finds no `mergelab`.

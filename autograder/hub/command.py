@@ -13,6 +13,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -26,7 +27,7 @@ PROXY = "configurable-http-proxy"
 def hub(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(help="Passed to JupyterHub as they are, such as --ip=0.0.0.0."),
+        typer.Argument(help="Passed to JupyterHub as they are, such as --ssl-key=FILE."),
     ] = None,
     instructors: Annotated[
         str, typer.Option(help="The group whose members teach.")
@@ -34,17 +35,19 @@ def hub(
     folder: Annotated[
         Path, typer.Option(help="Where exchange, gradebook and submissions lie.")
     ] = Path("/srv/mergelab"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the Hub answers.")] = 8000,
+    url: Annotated[
+        str, typer.Option(help="Where the Hub answers; http://0.0.0.0:8000 is for everybody.")
+    ] = "http://127.0.0.1:8000",
 ) -> None:
     """Serve a class by JupyterHub: an account of this machine for each person, one exchange.
 
-    Example: `mergelab hub --instructors teachers --port 8000`
+    Example: `mergelab hub --instructors teachers --url http://0.0.0.0:8000`
     """
     from autograder.hub.shared import Shared, open_to_others
     from autograder.hub.user_server import SHARED_VARIABLE
 
     course = find_course()
-    _check(instructors, port)
+    _check(instructors, url)
     if not open_to_others(Path(sys.executable)):
         raise UserError(
             f"{sys.executable}: other accounts cannot run this Python; install where everybody may "
@@ -58,11 +61,11 @@ def hub(
             f"chgrp -R {instructors} {course.root} && chmod -R o= {course.root}",
             file=sys.stderr,
         )
-    print(f"JupyterHub: http://127.0.0.1:{port}/ (instructors: {instructors}; {shared.folder})")
+    print(f"JupyterHub: {url} (instructors: {instructors}; {shared.folder})")
     sys.stdout.flush()
     settings = Path(__file__).with_name("jupyterhub_config.py")
     line = [sys.executable, "-m", "jupyterhub", f"--config={settings}"]
-    line += [f"--JupyterHub.port={port}", *(arguments or [])]
+    line += [f"--JupyterHub.bind_url={url}", *(arguments or [])]
     variables = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -92,7 +95,7 @@ def find_proxy() -> str:
     return found
 
 
-def _check(instructors: str, port: int) -> None:
+def _check(instructors: str, url: str) -> None:
     """Raises `UserError` for whatever is missing on this machine."""
     if os.geteuid() != 0:
         raise UserError("only root can start servers for other accounts; run this with sudo")
@@ -108,9 +111,12 @@ def _check(instructors: str, port: int) -> None:
             f"{instructors}: no such group on this machine; groupadd {instructors}, and usermod "
             f"-aG {instructors} NAME for each who teaches"
         ) from None
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(f"port {port}: {error.strerror}; --port names another") from None
+    where = urlsplit(url)
+    try:
+        place = where.hostname or "", where.port or {"http": 80, "https": 443}[where.scheme]
+        # As the proxy will: a connection that has just ended is in nobody's way.
+        socket.create_server(place).close()
+    except (KeyError, ValueError):
+        raise UserError(f"{url}: is no address; write --url http://127.0.0.1:8000") from None
+    except OSError as error:
+        raise UserError(f"{url}: {error.strerror}; --url names another place") from None

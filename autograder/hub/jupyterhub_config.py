@@ -50,7 +50,6 @@ def give_environment(spawner: Any) -> None:
     spawner.environment = {SHARED_VARIABLE: str(shared.folder), **own}
 
 
-c.JupyterHub.ip = "127.0.0.1"
 c.JupyterHub.db_url = f"sqlite:///{shared.hub / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(shared.hub / "cookie_secret")
 c.ConfigurableHTTPProxy.command = [find_proxy()]

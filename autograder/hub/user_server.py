@@ -13,7 +13,7 @@ from pathlib import Path
 from autograder.courses import COURSE_VARIABLE, PACKAGE, ROOT_VARIABLE, Course
 from autograder.gradebook.database import GRADEBOOK_VARIABLE
 from autograder.hub.shared import Shared, link
-from autograder.lab import furnish, server_options, settle
+from autograder.lab import address, furnish, server_options, settle
 from autograder.startpage import START
 from mergelab.errors import UserError
 
@@ -39,7 +39,9 @@ def learner(own: Course) -> tuple[dict[str, str], Path, list[str]]:
     """Environment, folder and options of a learner's server."""
     furnish(own)
     paths = os.pathsep.join([str(LEARNERS_SETTINGS), str(PACKAGE)])
-    return {**own.environment(), "JUPYTER_CONFIG_PATH": paths}, own.work, server_options(START)
+    # JupyterHub leads to the server's own page, not to JupyterLab's.
+    options = [*server_options(START), f"--ServerApp.default_url={address(START)}"]
+    return {**own.environment(), "JUPYTER_CONFIG_PATH": paths}, own.work, options
 
 
 def instructor(own: Course) -> tuple[dict[str, str], Path, list[str]]:

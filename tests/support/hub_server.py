@@ -29,7 +29,8 @@ def hub_server(clone: Path, shared: Path, group: str, extra: dict[str, str]) -> 
     aside = shared.with_name("aside")
     aside.mkdir()
     line = [*opened_to_others(needed, aside), sys.executable, "-m", "mergelab", "hub"]
-    line += [f"--instructors={group}", f"--folder={shared}", f"--port={port}"]
+    line += [f"--instructors={group}", f"--folder={shared}"]
+    line += [f"--url=http://127.0.0.1:{port}"]
     line += [f"--JupyterHub.hub_port={internal}"]
     line += [f"--ConfigurableHTTPProxy.api_url=http://127.0.0.1:{proxy}"]
     variables = {
@@ -120,10 +121,10 @@ class Person:
         assert reply.ok, f"{self.name}: {path}: {reply.status_code} {reply.text}"
         return reply
 
-    def ask_for_server(self) -> None:
+    def start_server(self) -> None:
+        """Start one's own server, and wait until it is there."""
         assert self.ask("POST", f"hub/api/users/{self.name}/server").status_code in (201, 202)
 
-    def wait_for_server(self) -> None:
         def ready() -> bool:
             found = self.ask("GET", f"hub/api/users/{self.name}").json()
             return found["servers"].get("", {}).get("ready", False)
