@@ -45,24 +45,24 @@ class Shared:
         nbgrader would make those of the exchange itself, but then whoever comes first owns them.
         Raises `UserError` where something else lies in their place.
         """
-        group = grp.getgrnam(instructors).gr_gid
+        group, any_group = grp.getgrnam(instructors).gr_gid, -1
         place = self.exchange / "mergelab"
-        for path, mode, owner in (
-            (self.folder, 0o755, 0),
-            (self.exchange, 0o1777, 0),  # nbgrader's rule: everybody may write
+        for path, mode, owners in (
+            (self.folder, 0o755, any_group),
+            (self.exchange, 0o1777, any_group),  # nbgrader's rule: everybody may write
             (place, 0o2775, group),
             (self.released, 0o2775, group),
             # Learners put submissions in, under names with a secret part, and cannot list them.
             (place / "inbound", 0o2773, group),
             (place / "feedback", 0o2771, group),
             (self.course, 0o2770, group),
-            (self.hub, 0o700, 0),
+            (self.hub, 0o700, any_group),
         ):
             path.mkdir(parents=True, exist_ok=True)
             found = path.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise UserError(f"{path}: is not root's own folder; move it away")
-            os.chown(path, -1, owner)
+            os.chown(path, -1, owners)
             path.chmod(mode)
         link(self.course / "exchange", self.exchange)
 

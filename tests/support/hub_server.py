@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -57,6 +58,8 @@ def hub_server(clone: Path, shared: Path, group: str, extra: dict[str, str]) -> 
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+            # Its proxy has a session of its own and would stay.
+            os.kill(int((shared / "hub" / "proxy.pid").read_text()), signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:
