@@ -136,6 +136,11 @@ def test_a_learner_who_logs_in_finds_what_is_released_and_the_start_page(done):
     assert "Assignment List" in page and "mergelab submit" not in page
 
 
+def test_mergelab_check_works_in_a_learners_terminal(done):
+    status, said = done.learners["anna"].run(f"mergelab check {LESSON} trim")
+    assert status == 0 and "trim: all" in said
+
+
 def test_the_points_are_in_the_postgresql_gradebook(done):
     rows = done.server.query(
         "gradebook",

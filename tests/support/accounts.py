@@ -75,6 +75,8 @@ def opened_to_others(paths: Sequence[Path], place: Path) -> list[str]:
         outer = [each for each in (*path.parents, path) if not each.stat().st_mode & 0o001]
         if outer:
             closed.setdefault(min(outer, key=lambda each: len(each.parts)), []).append(path)
+    if not closed:
+        return []
     lines = []
     inside = [path for paths in closed.values() for path in paths]
     inner = [(place / str(n), path) for n, path in enumerate(inside)]
