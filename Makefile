@@ -28,6 +28,7 @@ $(BIN)/python:
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,kernels]'
+	npm install --silent --no-audit --no-fund --prefix .venv/hub configurable-http-proxy@5.3.0
 	@touch $@
 
 lab: .venv/installed

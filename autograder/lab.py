@@ -33,18 +33,29 @@ def set_up(course: Course) -> Placed:
     """
     if not course.released():
         raise UserError(f"{course.lessons}: holds no lessons; run `mergelab lessons`")
+    placed = furnish(course)
+    _release(course)
+    return placed
+
+
+def furnish(course: Course) -> Placed:
+    """A learner's folder: lessons and start page in place, and Jupyter's own folders."""
     try:
         placed = place(course.lessons, course.work)
         refresh(course)
-        course.prepare()
+        settle(course)
     except OSError as error:
         raise UserError(
             f"{error.filename or course.root}: cannot be written ({error.strerror})"
         ) from None
-    _write_settings(Path(course.environment()["JUPYTERLAB_SETTINGS_DIR"]))
-    _write_startup(Path(course.environment()["IPYTHONDIR"]))
-    _release(course)
     return placed
+
+
+def settle(course: Course) -> None:
+    """Jupyter's own folders, with settings for a first start. Raises `OSError`."""
+    variables = course.prepare()
+    _write_settings(Path(variables["JUPYTERLAB_SETTINGS_DIR"]))
+    _write_startup(Path(variables["IPYTHONDIR"]))
 
 
 def command(course: Course, arguments: Sequence[str], *, instructor: bool = False) -> list[str]:
@@ -58,13 +69,25 @@ def command(course: Course, arguments: Sequence[str], *, instructor: bool = Fals
         "-m",
         "jupyterlab",
         f"--ServerApp.root_dir={course.root if instructor else course.work}",
-        f"--LabApp.default_url=/lab{'' if instructor else f'/tree/{START}'}",
+        *server_options("" if instructor else START),
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *arguments,
+    ]
+
+
+def address(page: str) -> str:
+    """Where a page of the course's folder opens in JupyterLab, below the server's address."""
+    return f"/lab{f'/tree/{page}' if page else ''}"
+
+
+def server_options(page: str = "") -> list[str]:
+    """What every server of the course is told; `page` is the one that it opens on."""
+    return [
+        f"--LabApp.default_url={address(page)}",
         # No language servers come with the course, and looking for them leaves traces.
         "--LanguageServerManager.autodetect=False",
         # A login shell, the default, may set PATH anew and then finds no `mergelab`.
         f"--ServerApp.terminado_settings=shell_command={[os.environ.get('SHELL') or 'sh']}",
-        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-        *arguments,
     ]
 
 

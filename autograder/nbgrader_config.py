@@ -7,6 +7,7 @@ the file `course.toml` in that folder says what late work costs (`autograder.gra
 """
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -34,6 +35,9 @@ c.CourseDirectory.course_id = "mergelab"
 c.CourseDirectory.root = str(ROOT)
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "lessons"
+# A folder that a group may write to, and that hands its group on, belongs to several instructors.
+of_a_group = stat.S_ISGID | stat.S_IWGRP
+c.CourseDirectory.groupshared = COURSE.stat().st_mode & of_a_group == of_a_group
 for step in ("submitted", "autograded", "feedback"):
     folder = COURSE / step
     inside = folder.is_relative_to(ROOT)

@@ -62,18 +62,11 @@ in any order. *Exercises*: how many pass, of how many. *Points*: those of your l
 
 1. **Read** what the function must do, and write it where the cell says `YOUR CODE HERE`.
 2. **Check** it: the cell below says at once, in plain words, what is right and what is not yet.
-3. **Submit** when a lesson is done. In a terminal (File, New, Terminal):
-
-   ```
-   mergelab submit {example}
-   ```
-
-   It runs your functions on hidden cases, too, and shows the reason for every lost point. Submit
-   as often as you like; your notebook is never changed by it.
+{_submitting(course, example)}
 
 ## Going on another day
 
-- `mergelab lab` opens this page again, with your notebooks as you left them.
+- {_coming_back(course)} opens this page again, with your notebooks as you left them.
 - `mergelab progress` says how far you are and which exercise comes next.
 - `mergelab check {example}` checks your functions without opening the notebook. Run all cells of a
   notebook above the place where you go on; a new day begins with an empty memory.
@@ -83,9 +76,35 @@ in any order. *Exercises*: how many pass, of how many. *Points*: those of your l
 - Your notebooks lie in this folder and stay yours: starting again never overwrites them. When a
   lesson is updated, the new version appears beside yours as `*.new.ipynb`.
 - Lost in a notebook? Kernel, Restart Kernel and Run All Cells begins with a clean slate.
-- What you type and run stays on this computer.
+- What you type and run stays on {"this computer" if _alone(course) else "the course's computer"}.
 - This page follows your progress until you edit it. Delete it to get a fresh one.
 """
+
+
+def _alone(course: Course) -> bool:
+    """Whether the learner has the instructor notebooks, and so grades for themselves."""
+    return course.solutions.is_dir()
+
+
+def _submitting(course: Course, example: str) -> str:
+    if not _alone(course):
+        return """\
+3. **Submit** when a lesson is done: Nbgrader, Assignment List, *Submit*. Your instructor has it
+   graded, on hidden cases, too; then *Fetch Feedback* there shows the reason for every lost point.
+   Submit as often as you like until it is due; the last one counts."""
+    return f"""\
+3. **Submit** when a lesson is done. In a terminal (File, New, Terminal):
+
+   ```
+   mergelab submit {example}
+   ```
+
+   It runs your functions on hidden cases, too, and shows the reason for every lost point. Submit
+   as often as you like; your notebook is never changed by it."""
+
+
+def _coming_back(course: Course) -> str:
+    return "`mergelab lab`" if _alone(course) else "Logging in"
 
 
 def _link(about: Outline) -> str:

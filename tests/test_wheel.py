@@ -33,5 +33,7 @@ def test_a_wheel_holds_the_data_and_no_course_of_anybody(tmp_path):
     harness = {f"mergelab/evaluation/harness/{name}" for name in ("_suite", "mergelab.yaml")}
     assert harness <= set(names)
     assert "autograder/nbgrader_config.py" in names
+    hub = {"jupyter_server_config.json", "labconfig/page_config.json"}
+    assert {f"autograder/hub/learner/{name}" for name in hub} <= set(names)
     assert {"autograder/feedback_page.html", "autograder/feedback_page.css"} <= set(names)
     assert [name for name in names if "course/" in name] == []

@@ -53,6 +53,13 @@ def test_the_start_page_lists_each_lesson_with_time_exercises_and_points(course)
     assert "mergelab submit 90_small" in page
 
 
+def test_the_start_page_of_a_class_speaks_of_handing_in_not_of_grading_oneself(course):
+    shutil.rmtree(course.solutions)  # as in an account to which the lessons were handed out
+    page = start_page(course)
+    assert "Nbgrader, Assignment List, *Submit*" in page
+    assert "mergelab submit" not in page and "mergelab lab" not in page
+
+
 def test_arguments_go_to_jupyterlab_as_they_are(course):
     line = command(course, ["--no-browser", "--port=0", "--ip=127.0.0.1"])
     assert line[-3:] == ["--no-browser", "--port=0", "--ip=127.0.0.1"]

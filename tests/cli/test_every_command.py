@@ -10,6 +10,7 @@ EXAMPLE = re.compile(r"`(mergelab [^`]+)`")
 WITHOUT_JSON = {
     "chat": "what a model says",
     "harness": "a folder, or a text",
+    "hub": "it becomes the server",
     "lab": "it becomes the server",
     "lessons": "a line for each lesson",
     "tables": "it writes files",

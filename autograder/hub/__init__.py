@@ -1,0 +1,1 @@
+"""A class on one machine: JupyterHub, an account for each person, one exchange."""
