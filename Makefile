@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help lab test lessons models tables bench site lint clean
+.PHONY: help lab test test-all lessons models tables bench site lint clean
 
 help:
 	@echo "make lab      open the course in JupyterLab (ARGS=--no-browser, ARGS=--port=9000 pass through)"
-	@echo "make test     install with test extras and run the tests"
+	@echo "make test     install with test extras and run the tests that are quick"
+	@echo "make test-all run every test: graded classes, attacks, browsers, a JupyterHub, too"
 	@echo "make lessons  build instructor notebooks and releases from solutions/*/*.py"
 	@echo "make models   train and write everything under data/models, data/adapters, data/suites"
 	@echo "make tables   make every result table again, into data/tables (FULL=1: choices and trainings, too)"
@@ -28,16 +29,22 @@ $(BIN)/python:
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,kernels]'
+	@touch $@
+
+.venv/hub/installed: .venv/installed-test
 	npm install --silent --no-audit --no-fund --prefix .venv/hub configurable-http-proxy@5.3.0
 	@touch $@
 
 lab: .venv/installed
 	$(BIN)/mergelab lab $(ARGS)
 
-test: .venv/installed-test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test: lint
+	$(PYTEST) -m 'not gpu and not slow' $(ARGS)
+
+test-all: lint .venv/hub/installed
+	$(PYTEST) $(ARGS)
 
 lessons: .venv/installed
 	$(BIN)/mergelab lessons $(ARGS)

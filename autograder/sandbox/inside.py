@@ -6,6 +6,7 @@ of its own. `host` and `learner` are the other side.
 """
 
 import ctypes
+import gc
 import linecache
 import os
 import resource
@@ -37,6 +38,8 @@ def main(control: int, user: int, memory: int, processor: int, processes: int) -
     """
     torch.set_num_threads(1)
     torch.ones(2, 2).matmul(torch.ones(2, 2)).sum().item()  # loads what the first use loads
+    gc.freeze()  # children share what is loaded, and their collector leaves it alone
+    gc.enable()
     ctypes.CDLL(None).prctl(NOT_DUMPABLE, 0, 0, 0, 0)  # no child looks into the server
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children are no zombies
     host = socket.socket(fileno=control)

@@ -118,7 +118,7 @@ def _ratios(home: Path, count: int, rounds: int) -> tuple[dict[str, object], str
         table(("mode", "submissions", "seconds each", "all rounds"), rows)
         + f"\n\nIn the sandbox a submission costs {cost:.2f} times what it costs in stock mode; "
         f"two workers are {speedup:.2f} times as fast as one. The notebooks are solved ones; the "
-        f"best of {rounds} rounds counts."
+        "best round counts."
     )
 
 
