@@ -12,17 +12,26 @@ from mergelab.errors import UserError
 
 EXERCISES = [exercise for group in topics().values() for exercise in group]
 SEEDS = ("0", "another")
+
+
+def marks(exercise: Exercise) -> list[pytest.MarkDecorator]:
+    """What is judged by merging and asking models takes seconds for each answer."""
+    return [pytest.mark.slow] if exercise.judged is not None else []
+
+
 MISCONCEPTIONS = [
-    pytest.param(exercise, wrong, id=f"{exercise.id}-{wrong.name}")
+    pytest.param(exercise, wrong, id=f"{exercise.id}-{wrong.name}", marks=marks(exercise))
     for exercise in EXERCISES
     for wrong in exercise.misconceptions
 ]
 ALTERNATIVES = [
-    pytest.param(exercise, function, id=f"{exercise.id}-{name}")
+    pytest.param(exercise, function, id=f"{exercise.id}-{name}", marks=marks(exercise))
     for exercise in EXERCISES
     for name, function in exercise.alternatives.items()
 ]
-each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+each_exercise = pytest.mark.parametrize(
+    "exercise", [pytest.param(each, id=each.id, marks=marks(each)) for each in EXERCISES]
+)
 
 
 def tensors(value):

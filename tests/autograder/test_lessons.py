@@ -83,6 +83,7 @@ def test_a_release_holds_its_exercises_with_their_points_and_its_written_answers
     assert [kind for kind, _ in graded.values()].count("markdown") == WRITTEN.get(lesson, 0)
 
 
+@pytest.mark.slow
 @each_lesson
 def test_a_class_gets_the_points_it_has_earned(lesson, tmp_path):
     course = own_course(tmp_path / "course", PACKAGE.parent, tmp_path / "state")
