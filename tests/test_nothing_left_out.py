@@ -1,8 +1,12 @@
-"""In CI a test that was not run, or was expected to fail, fails the run and is named."""
+"""In CI a test that was not run, or was expected to fail, fails the run and is named.
+
+And tests that share what takes long to set up run in one process, as `make test` asks.
+"""
 
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -55,3 +59,15 @@ def test_a_run_in_which_all_tests_ran_passes(tmp_path):
 
 def test_outside_ci_a_skipped_test_is_only_skipped(tmp_path):
     assert run(tmp_path, LEFT_OUT["test_skipped"], ci=False)[0] == 0
+
+
+def test_tests_of_one_group_run_in_one_process(tmp_path):
+    source = """
+    @pytest.mark.xdist_group("one")
+    @pytest.mark.parametrize("number", range(4))
+    def test_group(number, worker_id):
+        open(worker_id, "w").close()
+    """
+    options = ("-p", "xdist", "-n", "2", "--dist", "loadgroup")
+    assert run(tmp_path, textwrap.dedent(source), *options)[0] == 0
+    assert len([*tmp_path.glob("gw?")]) == 1
