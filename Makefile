@@ -1,6 +1,7 @@
 # Two commands for everyone: `make lab` to learn, `make test` to check. Both set themselves up.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 ARGS ?=
 
 .PHONY: help lab test test-all lessons models tables bench site lint clean
@@ -37,8 +38,6 @@ $(BIN)/python:
 
 lab: .venv/installed
 	$(BIN)/mergelab lab $(ARGS)
-
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test: lint
 	$(PYTEST) -m 'not gpu and not slow' $(ARGS)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,13 +13,20 @@ from pathlib import Path
 
 from stage import ROOT, stage
 
+from autograder.release import swap
+
+BUILT = "objects.inv"  # Sphinx writes it into every site
+
 
 def build(out: Path) -> None:
     """Build into `out`, which appears whole or stays as it was.
 
-    Raises `SystemExit` with what Sphinx complains about; any warning is an error.
+    Raises `SystemExit` where `out` holds something else than a site, and where Sphinx complains:
+    any warning is an error.
     """
     out = out.resolve()
+    if out.exists() and not (out / BUILT).is_file():
+        sys.exit(f"error: {out}: is there and is no site; name another folder with --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.partial-", dir=out.parent) as folder:
         pages, built = Path(folder) / "pages", Path(folder) / "site"
@@ -32,9 +38,7 @@ def build(out: Path) -> None:
         )  # fmt: skip
         if done.returncode:
             sys.exit("The site was not built; what is wrong stands above.")
-        if out.exists():
-            shutil.rmtree(out)
-        built.rename(out)
+        swap(built, out)
 
 
 def main() -> None:

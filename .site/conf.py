@@ -19,7 +19,6 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the outputs are those of the instructor notebooks
 nb_merge_streams = True
-suppress_warnings = ["mystnb.unknown_mime_type"]
 # Docstrings name code between single backticks.
 default_role = "literal"
 autodoc_typehints = "description"

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -122,8 +121,6 @@ def _commands() -> str:
 
 
 def _api_page(module: str) -> str:
-    about = inspect.getdoc(import_module(module)) or ""
-    assert about, f"{module} says nothing about itself"
     title = f"``{module}``"
     return f"{title}\n{'=' * len(title)}\n\n.. automodule:: {module}\n   :members:\n"
 

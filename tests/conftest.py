@@ -29,33 +29,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         os.environ["TRITON_INTERPRET"] = "1"
 
 
-# Files whose tests take minutes together: classes graded, programs killed, browsers, clusters.
-# `make test` leaves them to `make test-all`, as it does single tests that are marked so themselves.
-SLOW = {
-    "attacks/test_attacks.py",
-    "autograder/test_gradebook.py",
-    "autograder/test_grading.py",
-    "autograder/test_nbgrader_commands.py",
-    "autograder/test_submit.py",
-    "cli/test_spread_work.py",
-    "cli/test_tune.py",
-    "engine/test_hostile_inputs.py",
-    "engine/test_same_bytes.py",
-    "engine/test_whole_or_nothing.py",
-    "kernels/test_counting.py",
-    "tables/test_making.py",
-    "tables/test_workers.py",
-    "zoo/test_build.py",
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here) and str(item.path.relative_to(here)) in SLOW:
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Workers share the processor, and sums in one thread are the same everywhere."""

@@ -35,6 +35,8 @@ from autograder.feedback import MIME
 from autograder.grading import ClassReport, Graded, grade_class
 from autograder.sandbox.host import FIRST_USER, USERS, Limits
 
+pytestmark = pytest.mark.slow
+
 SHARDS = 8
 SEED = "attacked"
 # Less than a class gets, so that what never ends costs the tests little.

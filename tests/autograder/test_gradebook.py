@@ -19,6 +19,8 @@ from autograder.gradebook.items import analyse
 from autograder.gradebook.records import read_class
 from mergelab.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 LESSON = "90_small"
 HOME = Path(__file__).resolve().parents[2]
 

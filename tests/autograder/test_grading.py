@@ -21,6 +21,8 @@ from autograder.grading import grade_class
 from autograder.sandbox import host
 from mergelab.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 LESSON = "90_small"
 TRIM = SOLUTIONS["trim"].strip()
 FULL = {"ties/trim": 4.0, "ties/elect_sign": 4.0, "ties/disjoint_merge": 5.0, "ties/ties": 7.0}

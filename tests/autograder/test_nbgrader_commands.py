@@ -13,6 +13,8 @@ import pytest
 from autograder import build
 from autograder.courses import PACKAGE, Course
 
+pytestmark = pytest.mark.slow
+
 
 class Shell:
     """Runs nbgrader as an instructor and as a learner would, from their own folders."""

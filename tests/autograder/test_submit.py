@@ -15,6 +15,8 @@ from autograder.exercise import find
 from autograder.submit import _private_course, locate, read_submission, submit
 from mergelab.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("trim", "elect_sign", "disjoint_merge", "ties")
 # Three wrong implementations of each exercise, by the names their records give them.
 WRONG = {

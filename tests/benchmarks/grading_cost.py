@@ -71,9 +71,11 @@ def main() -> None:
         if chosen.few:
             results, told = _ratios(home, chosen.few, chosen.rounds)
             save(chosen.out, "grading", "What grading a submission costs", about, results, [told])
+            print(told, flush=True)
         if chosen.class_size:
             results, told = _whole_class(home, chosen.class_size)
             save(chosen.out, "grading_class", "A class graded unattended", about, results, [told])
+            print(told, flush=True)
 
 
 def _ratios(home: Path, count: int, rounds: int) -> tuple[dict[str, object], str]:

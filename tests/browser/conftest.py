@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from browsers import browser
 from lab_page import Lab
-from lab_server import REPOSITORY, lab_server
+from lab_server import lab_server
 from playwright.sync_api import BrowserContext, Page
+from server_process import REPOSITORY
 from small_lessons import small_course
 
 from autograder.courses import Course

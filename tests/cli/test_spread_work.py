@@ -5,6 +5,8 @@ import json
 import pytest
 from clusters import local_cluster
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ("ties", "dare_ties")
 
 

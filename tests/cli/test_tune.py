@@ -14,6 +14,8 @@ from tiny_models import weights
 
 from mergelab.paths import data_path
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--limit", "2", "--trials", "4")
 
 

@@ -20,7 +20,7 @@ from hostile_files import COMPUTED, CONFIG, FINITE, GOOD, MARKER, RECIPE, REFUSE
 from safetensors.torch import load_file
 from tiny_models import llama, save_adapter, save_model, weights
 
-pytestmark = pytest.mark.xdist_group("hostile inputs")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hostile inputs")]
 
 CASES = hostile_models.CASES | hostile_recipes.CASES
 DRIVER = Path(__file__).parents[1] / "support" / "hostile_merges.py"

@@ -20,6 +20,8 @@ from mergelab import merge
 from mergelab.kernels.operands import TILE_ENTRIES
 from mergelab.methods import REGISTRY
 
+pytestmark = pytest.mark.slow
+
 SEED = 7
 # What a method is to be given besides weights; without, one density and three adapters.
 PARAMETERS = {

@@ -15,6 +15,8 @@ from tiny_models import llama, save_adapter, save_model
 from mergelab import merge
 from mergelab.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).parents[1] / "support"
 
 

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from lab_server import REPOSITORY
+from server_process import REPOSITORY
+from site_builder import built
 
 from mergelab import methods
 
@@ -130,3 +131,11 @@ def test_the_reference_has_every_command_and_method(site):
     for name in methods.__all__:
         if inspect.isroutine(getattr(methods, name)) or inspect.isclass(getattr(methods, name)):
             assert f"mergelab.methods.{name}" in written
+
+
+def test_a_folder_that_is_no_site_stays_as_it_is(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = built(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path}: is there and is no site")
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.txt"]

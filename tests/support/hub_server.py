@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import requests
 from accounts import opened_to_others
-from lab_server import REPOSITORY
+from server_process import PYTHONPATH, REPOSITORY, running
 
 PATIENCE = 180
 
@@ -38,28 +38,22 @@ def hub_server(clone: Path, shared: Path, group: str, extra: dict[str, str]) -> 
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": PYTHONPATH,
         "MERGELAB_ROOT": str(clone),
         **extra,
     }
     log = shared.with_name("hub.log")
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            line, env=variables, cwd="/", stdout=output, stderr=subprocess.STDOUT
-        )
+    address = f"http://127.0.0.1:{port}"
     try:
-        address = f"http://127.0.0.1:{port}"
-        _wait(lambda: _answers(f"{address}/hub/api/"), log, server)
-        yield address
+        with running(line, log, env=variables, cwd="/", patience=60) as server:
+            _wait(lambda: _answers(f"{address}/hub/api/"), log, server)
+            yield address
     finally:
-        server.terminate()
-        try:
-            server.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-            # Its proxy has a session of its own and would stay.
-            os.kill(int((shared / "hub" / "proxy.pid").read_text()), signal.SIGKILL)
+        # A Hub that had to be killed leaves its proxy, which has a session of its own.
+        left = shared / "hub" / "proxy.pid"
+        if left.exists():
+            with suppress(ProcessLookupError):
+                os.kill(int(left.read_text()), signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -11,44 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from server_process import PYTHONPATH, running
+
 from autograder.courses import Course
 
 TOKEN = "open-sesame"
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 @contextmanager
 def lab_server(course: Course, log: Path, *, instructor: bool = False) -> Iterator[str]:
     """Serve a course; gives the address, and stops the server and its kernels at the end."""
     line = [sys.executable, "-m", "mergelab", "lab", "--no-browser", "--port=0"]
-    # Kernels and terminals must find the package under test, wherever they start.
     variables = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        ),
+        "PYTHONPATH": PYTHONPATH,
         "MERGELAB_ROOT": str(course.root),
         "MERGELAB_COURSE": str(course.state),
         "JUPYTER_TOKEN": TOKEN,
         "SHELL": "/bin/sh",
     }
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [*line, *(["--instructor"] if instructor else [])],
-            env=variables,
-            cwd=course.root,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    line += ["--instructor"] if instructor else []
+    with running(line, log, env=variables, cwd=course.root) as server:
         yield _address(server, log)
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
 
 
 def _address(server: subprocess.Popen, log: Path, patience: float = 180) -> str:

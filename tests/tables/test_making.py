@@ -14,6 +14,8 @@ from mergelab.evaluation import measuring
 from mergelab.tables.making import NAMES, Settings, make_tables
 from mergelab.workers import Workers, workers
 
+pytestmark = pytest.mark.slow
+
 SOME = ("ties_density", "interference")
 
 

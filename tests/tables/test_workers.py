@@ -15,6 +15,8 @@ import pytest
 from mergelab.errors import UserError
 from mergelab.workers import workers
 
+pytestmark = pytest.mark.slow
+
 
 def square(number):
     return number * number

@@ -13,6 +13,8 @@ from mergelab.zoo.build import build
 from mergelab.zoo.models import ADAPTERS, BASE_SCHEDULE, build_adapter, build_base
 from mergelab.zoo.tokenizer import save_tokenizer, train_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
